@@ -1,0 +1,1 @@
+"""Whether a DSN may be sent, and its text."""

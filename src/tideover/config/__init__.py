@@ -1,0 +1,1 @@
+"""TOML to a typed model, all mistakes at once."""

@@ -1,0 +1,1 @@
+"""One typed record a happening; logs are sinks of the same stream."""

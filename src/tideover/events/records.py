@@ -1,0 +1,310 @@
+"""Every happening that is worth telling, one typed record each.
+
+The records are the product's public log format: names and fields are stable. JSON log, event store
+(`tideover explain`), and later metrics and console are sinks of this one stream. Each record
+gets `time` (Unix seconds) when it is made; `message` is a queue id, `session` a session id.
+"""
+
+from collections.abc import Callable
+from typing import ClassVar
+
+from msgspec import Struct, field
+
+from tideover.events.clock import now
+
+
+def _name(class_name: str) -> str:
+    """`MessageAccepted` -> `message-accepted`."""
+    return "".join(f"-{c.lower()}" if c.isupper() else c for c in class_name).lstrip("-")
+
+
+class Event(Struct, frozen=True, kw_only=True, tag_field="event", tag=_name, omit_defaults=True):
+    """Base of all records. `level` is "debug", "info", "warning" or "error"."""
+
+    level: ClassVar[str] = "info"
+
+    time: float = field(default_factory=now)
+
+
+EventSink = Callable[[Event], None]
+"""Takes an event; returns at once and never raises."""
+
+
+# The daemon
+
+
+class DaemonStarted(Event, frozen=True, kw_only=True):
+    """The daemon serves: listeners are open and the spool is in use."""
+
+    version: str
+    hostname: str
+    listen: tuple[str, ...]
+    domains: int
+    queued: int
+
+
+class DaemonStopped(Event, frozen=True, kw_only=True):
+    """The daemon has stopped cleanly."""
+
+    reason: str
+
+
+class ConfigReloaded(Event, frozen=True, kw_only=True):
+    """SIGHUP: the new configuration is in use. `restart_needed` names keys that wait for one."""
+
+    domains: int
+    restart_needed: tuple[str, ...] = ()
+
+
+class ConfigRejected(Event, frozen=True, kw_only=True):
+    """SIGHUP: the new configuration has mistakes; the running one stays."""
+
+    level: ClassVar[str] = "error"
+    errors: tuple[str, ...]
+
+
+class CertificateLoaded(Event, frozen=True, kw_only=True):
+    """A TLS certificate was read, or made by ourselves."""
+
+    subject: str
+    not_after: str
+    self_signed: bool = False
+
+
+class CertificateRejected(Event, frozen=True, kw_only=True):
+    """A changed certificate file can't be used; the one in use stays."""
+
+    level: ClassVar[str] = "error"
+    reason: str
+
+
+class RecipientsLoaded(Event, frozen=True, kw_only=True):
+    """A recipient source was read."""
+
+    domain: str
+    source: str
+    addresses: int
+
+
+class RecipientsFailed(Event, frozen=True, kw_only=True):
+    """A recipient source can't be read; the last good list stays (or none was ever read)."""
+
+    level: ClassVar[str] = "error"
+    domain: str
+    source: str
+    reason: str
+
+
+class OperatorActed(Event, frozen=True, kw_only=True):
+    """A named person changed something by the control socket."""
+
+    by: str
+    action: str
+    what: str
+    count: int
+
+
+# Sessions
+
+
+class SessionOpened(Event, frozen=True, kw_only=True):
+    """A client connected."""
+
+    level: ClassVar[str] = "debug"
+    session: str
+    client: str
+    port: int
+    listener: str
+
+
+class SessionClosed(Event, frozen=True, kw_only=True):
+    """A session ended. `reason`: quit, eof, timeout, too-slow, junk, shutdown, protocol…"""
+
+    level: ClassVar[str] = "debug"
+    session: str
+    client: str
+    reason: str
+    seconds: float
+    accepted: int = 0
+    refused: int = 0
+
+
+class ConnectionRefused(Event, frozen=True, kw_only=True):
+    """A client was turned away before the greeting: too many connections, bad PROXY header."""
+
+    level: ClassVar[str] = "warning"
+    client: str
+    reason: str
+
+
+class TlsFailed(Event, frozen=True, kw_only=True):
+    """A client's STARTTLS handshake failed."""
+
+    session: str
+    client: str
+    reason: str
+
+
+class CommandRefused(Event, frozen=True, kw_only=True):
+    """A MAIL or RCPT was refused. `reason` says why, for the operator."""
+
+    session: str
+    client: str
+    command: str
+    sender: str | None = None
+    recipient: str | None = None
+    reply: str
+    reason: str
+
+
+class MessageRefused(Event, frozen=True, kw_only=True):
+    """A message was refused or deferred at its end of data."""
+
+    session: str
+    client: str
+    message: str
+    sender: str
+    recipients: tuple[str, ...]
+    reply: str
+    reason: str
+
+
+class MessageAccepted(Event, frozen=True, kw_only=True):
+    """Our 250: the message is durable and in our custody."""
+
+    message: str
+    session: str
+    client: str
+    helo: str
+    protocol: str
+    sender: str
+    recipients: tuple[str, ...]
+    size: int
+    tls: str | None = None
+
+
+# Going home
+
+
+class PrimaryChanged(Event, frozen=True, kw_only=True):
+    """A destination changed its state (up, down, recovering…). `domains`: some of those it serves."""
+
+    destination: str
+    before: str
+    after: str
+    reason: str
+    domains: tuple[str, ...] = ()
+
+
+class RouteChanged(Event, frozen=True, kw_only=True):
+    """The next hops of a domain changed."""
+
+    domain: str
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+
+
+class RouteTrouble(Event, frozen=True, kw_only=True):
+    """A domain has no route; its mail is kept."""
+
+    level: ClassVar[str] = "warning"
+    domain: str
+    trouble: str
+    text: str
+
+
+class Delivered(Event, frozen=True, kw_only=True):
+    """The next hop's 250: custody has passed on. `waited` is seconds since our 250."""
+
+    message: str
+    domain: str
+    recipients: tuple[str, ...]
+    host: str
+    reply: str
+    waited: float
+    tls: str | None = None
+
+
+class DeliveryDeferred(Event, frozen=True, kw_only=True):
+    """The next hop said "later" to these recipients, or the connection failed."""
+
+    message: str
+    domain: str
+    recipients: tuple[str, ...]
+    host: str
+    reply: str
+    next_attempt: float | None = None
+
+
+class DeliveryRefused(Event, frozen=True, kw_only=True):
+    """The next hop said "never" to these recipients (or lacks what the message needs)."""
+
+    level: ClassVar[str] = "warning"
+    message: str
+    domain: str
+    recipients: tuple[str, ...]
+    host: str
+    reply: str
+
+
+class DeliveryUnknown(Event, frozen=True, kw_only=True):
+    """An attempt's end is unknown: lost after the final dot, or by our own death. It is tried
+    again, so it may arrive twice."""
+
+    level: ClassVar[str] = "warning"
+    message: str
+    domain: str
+    recipients: tuple[str, ...]
+    host: str
+    reason: str
+
+
+class Bounced(Event, frozen=True, kw_only=True):
+    """A DSN for these recipients was queued, as message `report`."""
+
+    message: str
+    recipients: tuple[str, ...]
+    report: str
+    kind: str
+
+
+class DeadLettered(Event, frozen=True, kw_only=True):
+    """These recipients went to dead letters: kept, listed, restorable."""
+
+    level: ClassVar[str] = "warning"
+    message: str
+    recipients: tuple[str, ...]
+    reason: str
+
+
+class DeadLetterExpired(Event, frozen=True, kw_only=True):
+    """A dead letter reached `dead_letter_lifetime` and was removed, as configured."""
+
+    level: ClassVar[str] = "warning"
+    message: str
+    sender: str
+    recipients: tuple[str, ...]
+
+
+# The spool
+
+
+class SpoolTrouble(Event, frozen=True, kw_only=True):
+    """The spool can't take mail now; clients get 4xx until `spool-recovered`."""
+
+    level: ClassVar[str] = "error"
+    reason: str
+
+
+class SpoolRecovered(Event, frozen=True, kw_only=True):
+    """The spool takes mail again."""
+
+    seconds: float
+
+
+class MessageDamaged(Event, frozen=True, kw_only=True):
+    """A stored message fails its checksum; what is left of it is kept in quarantine."""
+
+    level: ClassVar[str] = "error"
+    message: str
+    reason: str

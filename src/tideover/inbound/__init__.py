@@ -1,0 +1,1 @@
+"""Taking mail in: listeners and connections around `smtp.ServerSession`."""

@@ -1,0 +1,1 @@
+"""Values that describe a message, and pure renderers of trace headers and DSNs."""

@@ -1,0 +1,1 @@
+"""Bringing mail home: claims, pacing, connections, outcomes."""

@@ -1,0 +1,1 @@
+"""What we know of a domain's primary: routes from configuration and DNS."""

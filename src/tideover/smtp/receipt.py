@@ -1,0 +1,15 @@
+"""Proof that a message is in safe hands, without which no final 250 can be written.
+
+Invariant I1: a `Receipt` is made in two places only: by a spool, after the commit that holds
+the message is durable, and by the client side from the next hop's own 250 to the final dot.
+`tests/unit/test_layers.py` checks that nothing else calls the constructor.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Custody of one message: `queue_id` names it in the reply, the log and the spool."""
+
+    queue_id: str

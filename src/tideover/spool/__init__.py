@@ -1,0 +1,1 @@
+"""Durable messages and the state of each recipient, behind one interface."""
