@@ -19,19 +19,24 @@ class Reply:
 
     @property
     def positive(self) -> bool:
+        """2xx or 3xx."""
         return self.code < 400
 
     @property
     def temporary(self) -> bool:
+        """4xx: the same may succeed later."""
         return 400 <= self.code < 500
 
     @property
     def permanent(self) -> bool:
+        """5xx: the same will fail again."""
         return self.code >= 500
 
     def to_wire(self) -> bytes:
         """The reply's bytes, one line for each text line, CRLF at each end."""
         prefix = f"{self.enhanced} " if self.enhanced else ""
+        if len(self.lines) == 1:
+            return f"{self.code} {prefix}{self.lines[0]}\r\n".encode("utf-8", "replace")
         last = len(self.lines) - 1
         return "".join(
             f"{self.code}{' ' if n == last else '-'}{prefix}{line}\r\n"
