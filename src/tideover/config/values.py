@@ -1,23 +1,28 @@
 """How single values of the configuration are written: durations, sizes, addresses, names.
 
 Each parser takes what TOML gave and returns the value, or raises ValueError with a text that says
-what is allowed.
+what is allowed. `write_duration` and `write_size` go the other way. Nothing here touches the
+system: no files, no look-ups.
 """
 
 import re
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import NamedTuple
 
-import idna
-
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
+_DURATION = re.compile(r"(\d{1,12}(?:\.\d{1,9})?)(ms|s|m|h|d|w)")
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_SIZE = re.compile(r"(\d+)(B|KiB|MiB|GiB|TiB|kB|MB|GB)?")
+_LONGEST = 3650 * 86400.0
+_SIZE = re.compile(r"(\d{1,19})(B|KiB|MiB|GiB|TiB|kB|MB|GB)?")
 _OCTETS = {
     None: 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40,
     "kB": 10**3, "MB": 10**6, "GB": 10**9,
 }  # fmt: skip
+_LARGEST = 2**62
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
+_BRACKETED = re.compile(r"\[([^\[\]]*)\](?::(\d{1,5}))?")
+_PLAIN = re.compile(r"([^:\[\]\s]+)(?::(\d{1,5}))?")
+_ADDRESS_FORM = 'an address is written like "127.0.0.1:25" or "[::1]:25"'
+_RESOLVER_FORM = 'a DNS server is written like "192.0.2.53", "127.0.0.1:5353" or "[::1]:53"'
 
 
 class Endpoint(NamedTuple):
@@ -30,85 +35,187 @@ class Endpoint(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+class BadItemError(ValueError):
+    """One item of a list is wrong: `index` says which, from 0, and `found` what stands there."""
+
+    def __init__(self, index: int, found: object, allowed: str) -> None:
+        super().__init__(allowed)
+        self.index = index
+        self.found = found
+
+
 def parse_duration(value: object) -> float:
     """`"4h"`, `"1d12h"`, `"500ms"` -> seconds."""
     if isinstance(value, str) and (parts := _DURATION.findall(value)):
-        if "".join(n + unit for n, unit in parts) == value:
-            return sum(float(n) * _SECONDS[unit] for n, unit in parts)
-    raise ValueError('a duration is written like "30s", "5m", "4h" or "14d"')
+        seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
+        if "".join(number + unit for number, unit in parts) == value and seconds <= _LONGEST:
+            return seconds
+    raise ValueError('a duration is written like "30s", "5m", "4h" or "14d", at most "3650d"')
+
+
+def write_duration(seconds: float) -> str:
+    """The shortest form that `parse_duration` reads as the same value: 5400.0 -> `"1h30m"`."""
+    left = round(seconds * 1000)
+    if not left:
+        return "0s"
+    text = ""
+    for unit, size in (("d", 86400_000), ("h", 3600_000), ("m", 60_000), ("s", 1000), ("ms", 1)):
+        count, left = divmod(left, size)
+        text += f"{count}{unit}" if count else ""
+    return text
 
 
 def parse_size(value: object) -> int:
     """`"50MiB"` or a plain number of octets -> octets."""
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LARGEST:
         return value
     if isinstance(value, str) and (match := _SIZE.fullmatch(value)):
-        return int(match[1]) * _OCTETS[match[2]]
+        octets = int(match[1]) * _OCTETS[match[2]]
+        if octets <= _LARGEST:
+            return octets
     raise ValueError('a size is written like "50MiB", "1GiB" or as a number of octets')
 
 
-def _split(value: object, default_port: int | None) -> Endpoint:
+def write_size(octets: int) -> str:
+    """The shortest form that `parse_size` reads as the same value: 52428800 -> `"50MiB"`."""
+    for unit in ("TiB", "GiB", "MiB", "KiB"):
+        if octets and octets % _OCTETS[unit] == 0:
+            return f"{octets // _OCTETS[unit]}{unit}"
+    return f"{octets}B"
+
+
+def is_address(text: str) -> bool:
+    """Whether this is a literal IPv4 or IPv6 address, without brackets."""
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _split(value: object, form: str) -> tuple[str, int | None]:
+    """Host and port of `HOST`, `HOST:PORT`, `[IPV6]:PORT`; an IPv6 alone needs no brackets."""
     if not isinstance(value, str):
-        raise ValueError('an address is written like "127.0.0.1:25" or "[::1]:25"')
-    match = re.fullmatch(r"(?:\[([^\]]+)\]|([^:\[\]]+)|([0-9a-fA-F:]*::?[0-9a-fA-F:]*))"
-                         r"(?::(\d{1,5}))?", value)
+        raise ValueError(form)  # noqa: TRY004 - pydantic takes ValueError for a mistake
+    if ":" in value and is_address(value):
+        return value, None
+    match = _BRACKETED.fullmatch(value) or _PLAIN.fullmatch(value)
     if not match:
-        raise ValueError('an address is written like "127.0.0.1:25" or "[::1]:25"')
-    host = match[1] or match[2] or match[3]
-    port = int(match[4]) if match[4] else default_port
-    if port is None or not 1 <= port <= 65535:
-        raise ValueError("a port from 1 to 65535 must follow the address, after a colon")
+        raise ValueError(form)
+    return match[1], int(match[2]) if match[2] else None
+
+
+def _ip_endpoint(value: object, form: str, default_port: int | None, least: int) -> Endpoint:
+    if isinstance(value, Endpoint):
+        return value
+    host, port = _split(value, form)
+    if not is_address(host):
+        raise ValueError(f"{form}: {host!r} is not an IP address")
+    port = default_port if port is None else port
+    if port is None or not least <= port <= 65535:
+        raise ValueError(f"{form}, with a port from {least} to 65535")
     return Endpoint(host, port)
 
 
 def parse_endpoint(value: object) -> Endpoint:
-    """`"127.0.0.1:2525"`, `"[::1]:2525"`; without a port 53 is not guessed: it must be there."""
-    if isinstance(value, Endpoint):
-        return value
-    endpoint = _split(value, None)
-    try:
-        ip_address(endpoint.host)
-    except ValueError:
-        raise ValueError(f"{endpoint.host!r} is not an IP address") from None
-    return endpoint
+    """An address to listen on, `"127.0.0.1:2525"` or `"[::1]:2525"`. Port 0: a free one."""
+    return _ip_endpoint(value, _ADDRESS_FORM, None, 0)
+
+
+def parse_resolver(value: object) -> Endpoint:
+    """A DNS server, with or without a port (53)."""
+    return _ip_endpoint(value, _RESOLVER_FORM, 53, 1)
 
 
 def parse_primary(value: object) -> tuple[Endpoint, ...] | None:
-    """`"mx"` -> None; a list of `HOST[:PORT]` -> next hops."""
+    """`"mx"` -> None; a list of `HOST[:PORT]` -> next hops.
+
+    Raises:
+        BadItemError: one of the hops is wrong.
+        ValueError: neither form.
+    """
     if value == "mx" or value is None:
         return None
     if not isinstance(value, (list, tuple)) or not value:
         raise ValueError('"mx", or a list of next hops like ["mail.example.com:25"]')
-    hops = tuple(v if isinstance(v, Endpoint) else _split(v, 25) for v in value)
-    for hop in hops:
+    hops = []
+    for index, item in enumerate(value):
         try:
-            ip_address(hop.host)
-        except ValueError:
-            parse_hostname(hop.host)
-    return hops
+            hops.append(item if isinstance(item, Endpoint) else _hop(item))
+        except ValueError as error:
+            raise BadItemError(index, item, str(error)) from None
+    return tuple(hops)
+
+
+def _hop(value: object) -> Endpoint:
+    form = 'a next hop is written like "mail.example.com", "192.0.2.25:25" or "[2001:db8::25]:25"'
+    host, port = _split(value, form)
+    port = 25 if port is None else port
+    if not 1 <= port <= 65535:
+        raise ValueError(f"{form}, with a port from 1 to 65535")
+    if is_address(host):
+        return Endpoint(host, port)
+    try:
+        return Endpoint(_name(host), port)
+    except ValueError:
+        raise ValueError(f"{form}: {host!r} is no host name") from None
+
+
+def parse_network(value: object) -> IPv4Network | IPv6Network:
+    """`"10.0.0.0/8"`, `"2001:db8::/32"` or a single address."""
+    if isinstance(value, (IPv4Network, IPv6Network)):
+        return value
+    form = 'a network is written like "10.0.0.0/8", "2001:db8::/32" or as one address'
+    if not isinstance(value, str):
+        raise ValueError(form)  # noqa: TRY004 - pydantic takes ValueError for a mistake
+    try:
+        network = ip_network(value, strict=False)
+    except ValueError:
+        raise ValueError(form) from None
+    if "/" in value and str(network.network_address) != str(ip_address(value.partition("/")[0])):
+        raise ValueError(f'{form}; the network of this address is "{network}"')
+    return network
 
 
 def parse_domain(value: str) -> str:
     """A domain in U- or A-labels, any case -> lower-case A-labels (RFC 5890)."""
-    try:
-        name = value if value.isascii() else idna.encode(value, uts46=True).decode("ascii")
-    except idna.IDNAError as error:
-        raise ValueError(f"not a domain name: {error}") from None
-    name = name.lower().removesuffix(".")
-    labels = name.split(".")
-    if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
-        raise ValueError("not a domain name")
+    name = _name(value)
+    if is_address(name) or name.rpartition(".")[2].isdigit():
+        raise ValueError('a domain name like "example.com", not an IP address')
+    return name
+
+
+def _name(value: str) -> str:
+    """A DNS name of one label or more -> lower-case A-labels, without the root's dot."""
+    name = value.lower().removesuffix(".")
+    if not value.isascii():
+        import idna  # tables of 1 MB that few configurations need
+
+        try:
+            name = idna.encode(value, uts46=True).decode("ascii").lower().removesuffix(".")
+        except (idna.IDNAError, UnicodeError) as error:
+            raise ValueError(f'a domain name like "example.com": {error}') from None
+    if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in name.split(".")):
+        raise ValueError('a domain name like "example.com"')
     return name
 
 
 def parse_hostname(value: str) -> str:
-    """A fully qualified host name."""
-    return parse_domain(value)
+    """A fully qualified host name, as RFC 5321 §2.3.5 asks for EHLO."""
+    try:
+        name = parse_domain(value)
+    except ValueError:
+        name = ""
+    if "." not in name or "_" in name:
+        raise ValueError(
+            'a full host name like "mx2.example.org", with a dot and not an IP address'
+        )
+    return name
 
 
 def parse_source(value: str) -> str:
     """A recipient source: `file:PATH`."""
-    kind, colon, rest = value.partition(":")
-    if kind != "file" or not colon or not rest:
+    kind, _, rest = value.partition(":")
+    if kind != "file" or not rest or "\0" in rest:
         raise ValueError('a recipient source is written like "file:PATH"')
     return value

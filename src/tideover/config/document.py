@@ -1,0 +1,179 @@
+"""The file as text: read within a bound, parsed by tomllib, and searched for line numbers.
+
+`pieces` parses large files in pieces, because tomllib needs about 3 KiB for each domain while it
+works: with 100,000 domains a third of a gigabyte. A piece starts at a line `[domains.…`. Were that
+line inside a string or an array, the piece before it would not parse, and the file is then parsed
+whole: so the result, and every error, is always that of the whole file.
+"""
+
+import re
+import stat
+import tomllib
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+MAX_FILE = 256 * 1024 * 1024
+_DOMAINS_A_PIECE = 2000
+_DOMAIN_HEADER = re.compile(r"^[ \t]*\[domains[ \t]*\.", re.MULTILINE)
+_PART = r"""(?:[A-Za-z0-9_-]+|"(?:[^"\\\n]|\\.)*"|'[^'\n]*')"""
+_KEYS = rf"{_PART}(?:[ \t]*\.[ \t]*{_PART})*"
+_HEADER = re.compile(rf"[ \t]*\[[ \t]*({_KEYS})[ \t]*\][ \t]*(?:#.*)?")
+_KEY = re.compile(rf"[ \t]*({_KEYS})[ \t]*=[ \t]*(.*)")
+
+Table = dict[str, Any]
+
+
+class UnreadableError(Exception):
+    """The file can't be read at all. `line` and `column` count from 1 where they are known."""
+
+    def __init__(self, text: str, line: int | None = None, column: int | None = None) -> None:
+        super().__init__(text)
+        self.line = line
+        self.column = column
+
+
+def read(path: Path) -> str:
+    """The file's text.
+
+    Raises:
+        UnreadableError: missing, no right, not a plain file, too large, not UTF-8.
+    """
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            kind = "a directory" if stat.S_ISDIR(found.st_mode) else "no plain file"
+            raise UnreadableError(f"the configuration must be a file; this is {kind}")
+        if found.st_size > MAX_FILE:
+            raise UnreadableError(f"the configuration is larger than {MAX_FILE // 2**20} MiB")
+        data = path.read_bytes()
+    except OSError as error:
+        raise UnreadableError(f"can't be read: {error.strerror}") from None
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise UnreadableError("TOML is written in UTF-8; here is something else", line) from None
+
+
+def parse(text: str) -> Table:
+    """The whole text as one table.
+
+    Raises:
+        UnreadableError: it is not TOML; with line and column.
+    """
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        reason, _, place = str(error).partition(" (at ")
+        numbers = [int(n) for n in re.findall(r"\d+", place)]
+        if len(numbers) < 2:  # "at end of document"
+            numbers = [text.count("\n") + 1, len(text) - text.rfind("\n")]
+        raise UnreadableError(f"not TOML: {reason}", numbers[0], numbers[1]) from None
+    except RecursionError:
+        raise UnreadableError("not TOML: nested too deeply") from None
+
+
+class InseparableError(Exception):
+    """The text can't be parsed in pieces; `parse` says what is wrong, or takes it whole."""
+
+
+def pieces(text: str) -> Iterator[Table]:
+    """The text as several tables that each hold other domains; the first has all the rest.
+
+    Raises:
+        InseparableError: a piece does not parse, or repeats what another one has.
+    """
+    cuts = [m.start() for m in _DOMAIN_HEADER.finditer(text)][_DOMAINS_A_PIECE::_DOMAINS_A_PIECE]
+    seen: set[str] = set()
+    for start, end in pairwise([0, *cuts, len(text)]):
+        try:
+            piece = tomllib.loads(text[start:end])
+        except (tomllib.TOMLDecodeError, RecursionError):
+            raise InseparableError from None
+        names = piece.get("domains", {})
+        if cuts and (not isinstance(names, dict) or (start and len(piece) > 1)):
+            raise InseparableError
+        if cuts and seen & names.keys():
+            raise InseparableError
+        seen |= names.keys() if cuts else set()
+        yield piece
+
+
+Location = tuple[str | int, ...]
+
+
+def locate(text: str) -> dict[Location, int]:
+    """The line of each table, key and list item, counted from 1.
+
+    For error texts: what it can't find (a key within an inline table) is simply not there.
+    """
+    lines = text.split("\n")
+    found: dict[Location, int] = {}
+    prefix: Location = ()
+    number = 0
+    while number < len(lines):
+        line = lines[number]
+        if header := _HEADER.fullmatch(line.rstrip("\r")):
+            prefix = _keys(header[1])
+            found.setdefault(prefix, number + 1)
+        elif key := _KEY.match(line):
+            path = prefix + _keys(key[1])
+            found.setdefault(path, number + 1)
+            end, value = _value(lines, number, key[2])
+            _items(found, path, value, lines, number, end)
+            number = end
+        number += 1
+    return found
+
+
+def line_of(found: dict[Location, int], location: Location) -> int | None:
+    """The line of a location, or of the nearest table or key around it."""
+    for length in range(len(location), 0, -1):
+        if line := found.get(location[:length]):
+            return line
+    return None
+
+
+def _keys(text: str) -> Location:
+    """`a."b.c"` -> `("a", "b.c")`, by tomllib's own rules."""
+    keys: list[str] = []
+    table: object = tomllib.loads(f"{text} = 0")
+    while isinstance(table, dict):
+        key, table = next(iter(table.items()))
+        keys.append(key)
+    return tuple(keys)
+
+
+def _value(lines: list[str], start: int, first: str) -> tuple[int, object]:
+    """The last line of a value that starts in line `start`, and the value."""
+    text = first
+    for end in range(start, len(lines)):
+        if end > start:
+            text += "\n" + lines[end]
+        if end == start or any(mark in lines[end] for mark in ("]", "}", '"""', "'''")):
+            try:
+                return end, tomllib.loads(f"x = {text}")["x"]
+            except tomllib.TOMLDecodeError:
+                if not text.startswith(("[", "{", '"""', "'''")):
+                    break
+    return start, None
+
+
+def _items(
+    found: dict[Location, int],
+    path: Location,
+    value: object,
+    lines: list[str],
+    start: int,
+    end: int,
+) -> None:
+    """Note the line of each item of a list: the next one that holds the item's text."""
+    if not isinstance(value, list):
+        return
+    line = start
+    for index, item in enumerate(value):
+        while line < end and str(item) not in lines[line]:
+            line += 1
+        found[(*path, index)] = line + 1

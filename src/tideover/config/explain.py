@@ -1,0 +1,124 @@
+"""The configuration for people: one setting explained, the example, and what is in force.
+
+All texts come from the model by way of `settings`; nothing about a setting is said here.
+"""
+
+from collections.abc import Iterator
+from difflib import get_close_matches
+from pathlib import Path
+from textwrap import wrap
+
+from msgspec import Struct
+
+from tideover.config.document import parse, read
+from tideover.config.model import Config
+from tideover.config.settings import Setting, effective, settings, write
+from tideover.config.values import parse_domain
+
+
+class UnknownSettingError(Exception):
+    """There is no setting of this name; the text names the nearest."""
+
+
+class Effective(Struct, frozen=True, kw_only=True):
+    """One setting in force.
+
+    `value` is TOML text, None when unset; `origin` is "file" or "default".
+    """
+
+    key: str
+    value: str | None
+    origin: str
+
+
+def find(key: str) -> Setting:
+    """The setting `key`, as in `smtp.listen`; any domain name stands for NAME.
+
+    Raises:
+        UnknownSettingError: there is none.
+    """
+    table = {setting.name: setting for setting in settings()}
+    if key.startswith("domains.") and key not in table:
+        key = f"domains.NAME.{key.rpartition('.')[2]}"
+    if key in table:
+        return table[key]
+    same_end = [name for name in table if name.rpartition(".")[2] == key]
+    nearest = same_end or get_close_matches(key, table, n=3, cutoff=0.5)
+    hint = f"; did you mean {' or '.join(nearest)}?" if nearest else ""
+    raise UnknownSettingError(f'there is no setting "{key}"{hint}')
+
+
+def explain(setting: Setting) -> str:
+    """What one setting is: its text, type, how it is written and its default."""
+    lines = [setting.name, *(f"  {line}" for line in wrap(setting.text, 76)), ""]
+    if setting.table:
+        inside = [s.name for s in settings() if s.path[:-1] == setting.path or _below(s, setting)]
+        return "\n".join([*lines, f"  table     {setting.written}", *(f"  {n}" for n in inside)])
+    lines.append(f"  type      {setting.kind}")
+    lines.append(f"  written   {setting.written}")
+    default = "none: it is required" if setting.required else setting.default or "not set"
+    return "\n".join([*lines, f"  default   {default}"])
+
+
+def _below(setting: Setting, table: Setting) -> bool:
+    return setting.path[:-1] == (*table.path, "NAME")
+
+
+_EXAMPLE = {
+    "hostname": '"mx2.example.org"',
+    "data_dir": '"/var/lib/tideover"',
+    "domains.NAME.primary": '["mail.example.com:25"]',
+    "domains.NAME.recipients": '["file:example.com.recipients"]',
+}
+"""Values for the settings that have no default, for the example."""
+
+
+def example() -> str:
+    """A commented file with every setting; those that have a default are commented out."""
+    lines = [
+        "# Configuration of Tideover. A line that starts with '#' shows a default.",
+        "# Durations: 500ms, 30s, 5m, 4h, 14d. Sizes: 64KiB, 50MiB, 1GiB.",
+    ]
+    for setting in settings():
+        lines.append("")
+        lines += [f"# {line}" for line in wrap(setting.text, 96)]
+        if setting.table:
+            one_domain = '[domains."example.com"]'
+            lines.append(one_domain if setting.kind == "tables" else f"[{setting.name}]")
+        elif setting.required:
+            lines.append(f"{setting.key} = {_EXAMPLE[setting.name]}")
+        elif setting.default is None:
+            lines.append(f"# {setting.key} =   # {setting.written}")
+        else:
+            lines.append(f"# {setting.key} = {setting.default}")
+    return "\n".join(lines) + "\n"
+
+
+def in_force(config: Config, path: Path) -> Iterator[Effective]:
+    """Every setting of the configuration that was loaded from `path`, with where it comes from."""
+    given = parse(read(path))
+    for setting, location, value in effective(config):
+        kind = setting.kind.removeprefix("list of ")
+        written = _written(given, location, config)
+        text = (
+            '"mx"'
+            if kind == "next hops" and value is None
+            else (None if value is None else write(value, kind))
+        )
+        yield Effective(key=_key(location), value=text, origin="file" if written else "default")
+
+
+def _key(location: tuple[str, ...]) -> str:
+    return ".".join(f'"{part}"' if "." in part else part for part in location)
+
+
+def _written(given: object, location: tuple[str, ...], config: Config) -> bool:
+    """Whether the file itself says this. Domains may be written in another form than ours."""
+    for part in location:
+        if not isinstance(given, dict):
+            return False
+        if part not in given and part in config.domains:
+            given = next((v for k, v in given.items() if parse_domain(k) == part), None)
+        else:
+            given = given.get(part)
+    return given is not None
