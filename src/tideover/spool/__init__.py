@@ -1,1 +1,1 @@
-"""Durable messages and the state of each recipient, behind one interface."""
+"""The durable queue: one interface, its SQLite implementation and an in-memory one for tests."""

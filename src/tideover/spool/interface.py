@@ -105,7 +105,10 @@ class Claim(Struct, frozen=True, kw_only=True):
 
 
 class Change(Struct, frozen=True, kw_only=True):
-    """The new state of one recipient. `counted` says that this was an attempt with a verdict."""
+    """The new state of one recipient. `counted` says that this was an attempt with a verdict.
+
+    A change with `delay_notified` records only that: state, attempts and the rest stay.
+    """
 
     index: int
     state: State
@@ -122,10 +125,15 @@ class Settlement(Struct, frozen=True, kw_only=True):
 
     `report` is a DSN to queue in that same transaction (I5: a bounce is durable before, or with,
     the closing of the original). `report_body` is its text.
+
+    `leased` is False when the caller holds no lease (expiry, delay reports): such a settlement is
+    skipped whole, with its report, when one of its recipients is leased or closed by now (leased
+    ones may still have their delay noted).
     """
 
     queue_id: QueueId
     changes: tuple[Change, ...]
+    leased: bool = True
     report: NewMessage | None = None
     report_body: bytes = b""
 
@@ -208,13 +216,15 @@ class Spool(Protocol):
     def open(self, queue_id: QueueId) -> Intake:
         """Start taking in the body of a message."""
 
-    async def claim(
-        self, domain: str, *, limit: int, lease: float, now: float
-    ) -> Sequence[Claim]:
+    async def claim(self, domain: str, *, limit: int, lease: float, now: float) -> Sequence[Claim]:
         """Lease the oldest queued messages of a domain, at most `limit`, for `lease` seconds."""
 
-    async def settle(self, settlements: Sequence[Settlement], *, now: float) -> None:
-        """Store the ends of attempts. When this returns they are durable (I4)."""
+    async def settle(self, settlements: Sequence[Settlement], *, now: float) -> Sequence[QueueId]:
+        """Store the ends of attempts. When this returns they are durable (I4).
+
+        Applies to recipients that aren't closed, also when the lease had run out. Returns the
+        messages whose settlement was skipped: gone, or see `Settlement.leased`.
+        """
 
     async def extend(self, queue_ids: Sequence[QueueId], *, lease: float, now: float) -> None:
         """Lengthen leases that we hold, for bodies that take long to send."""
@@ -244,8 +254,9 @@ class Spool(Protocol):
     ) -> Sequence[StoredMessage]:
         """Messages in arrival order, a page at a time: give the last id of the page before."""
 
-    async def due(self, *, received_before: float, limit: int = 1000, delay: bool = False
-                  ) -> Sequence[StoredMessage]:
+    async def due(
+        self, *, received_before: float, limit: int = 1000, delay: bool = False
+    ) -> Sequence[StoredMessage]:
         """Messages received before that time with recipients not closed, held or dead; with
         `delay`, only those that have a recipient for whom no delay was reported yet."""
 

@@ -1,0 +1,234 @@
+"""Taking in: bodies piece by piece, and the rows that make a message of them.
+
+A body up to one chunk costs three rows in the batch's transaction. Of a longer one, each full
+chunk goes to the writer when it is full (staged: a row of `chunk` without a message), at most
+`_IN_FLIGHT` of them waiting at a time; the message's row makes them valid, an abort deletes them,
+and after a crash the next start does.
+
+Invariants
+    I1: `Receipt` is made from the result of `Accept`, which comes after the durable commit.
+    I6: message, recipients and last chunk are one transaction; staged chunks alone are nothing.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from typing import Final, Protocol, Self
+
+from tideover.message.envelope import NewMessage, QueueId
+from tideover.smtp.receipt import Receipt
+from tideover.spool.ids import id_number
+from tideover.spool.interface import CHUNK, SpoolFull
+from tideover.spool.sqlite.rows import (
+    CHUNK_BITS,
+    MAX_CHUNKS,
+    ChunkRow,
+    MessageRow,
+    RecipientInsert,
+    chunk_row,
+    message_row,
+    recipient_rows,
+)
+from tideover.spool.sqlite.statements import INSERT_ROWS, insert, queries
+from tideover.spool.sqlite.work import Transaction, Work
+
+_IN_FLIGHT: Final = 2
+_MOST_PIECES: Final = 256
+_DELETE_RANGE: Final = queries()["delete_chunk_range"]
+_EXISTS: Final = queries()["message_exists"]
+
+
+class Submitter(Protocol):
+    """The writer as an intake sees it."""
+
+    loop: asyncio.AbstractEventLoop
+
+    def submit(self, work: Work[object]) -> None:
+        """Hand work over to the writer. Never blocks."""
+
+
+def insert_rows(tx: Transaction, table: str, rows: Sequence[tuple[object, ...]]) -> None:
+    """Insert rows, many a statement."""
+    for start in range(0, len(rows), INSERT_ROWS):
+        part = rows[start : start + INSERT_ROWS]
+        values = [value for row in part for value in row]
+        tx.execute(insert(table, len(part)), values)
+
+
+def delete_chunks_of(tx: Transaction, number: int) -> None:
+    """Delete all chunks of a message."""
+    first = number << CHUNK_BITS
+    tx.execute(_DELETE_RANGE, {"first": first, "last": first + MAX_CHUNKS - 1})
+
+
+class Stage(Work[None]):
+    """A full chunk of a body that is still coming in. Not durable by itself: `Accept` is."""
+
+    __slots__ = ("_row",)
+    rank = 0
+    durable = False
+
+    def __init__(self, future: asyncio.Future[None], row: ChunkRow) -> None:
+        super().__init__(future)
+        self._row = row
+
+    @classmethod
+    def apply(cls, tx: Transaction, works: Sequence[Self]) -> None:
+        """Insert the chunks."""
+        insert_rows(tx, "chunk", [work._row for work in works])
+        for work in works:
+            work.result = None
+
+
+class Accept(Work[Receipt]):
+    """A message's rows and its last chunk.
+
+    When the waiter has gone before the batch begins, the message is not stored; when it goes
+    later, the message is stored whole.
+    """
+
+    __slots__ = ("_body", "_message", "_queue_id", "_recipients")
+    rank = 1
+
+    def __init__(
+        self,
+        future: asyncio.Future[Receipt],
+        message: MessageRow,
+        recipients: list[RecipientInsert],
+        body: list[ChunkRow],
+        queue_id: QueueId,
+    ) -> None:
+        super().__init__(future)
+        self._message = message
+        self._recipients = recipients
+        self._body = body
+        self._queue_id = queue_id
+
+    @classmethod
+    def apply(cls, tx: Transaction, works: Sequence[Self]) -> None:
+        """Insert the messages."""
+        wanted = []
+        for work in works:
+            if not work.future.cancelled():
+                wanted.append(work)
+            elif work._message[2] > CHUNK:
+                delete_chunks_of(tx, work._message[0])
+        insert_rows(tx, "message", [work._message for work in wanted])
+        insert_rows(tx, "recipient", [row for work in wanted for row in work._recipients])
+        insert_rows(tx, "chunk", [row for work in wanted for row in work._body])
+
+    def resolve(self) -> None:
+        """Give out the receipt: here, and only here, is a message known to be durable (I1)."""
+        if self.error is None:
+            self.result = Receipt(self._queue_id)
+        super().resolve()
+
+
+class Discard(Work[None]):
+    """Delete the staged chunks of a body that was given up."""
+
+    __slots__ = ("_number",)
+    rank = 3
+    durable = False
+
+    def __init__(self, future: asyncio.Future[None], number: int) -> None:
+        super().__init__(future)
+        self._number = number
+
+    def run(self, tx: Transaction) -> None:
+        """Delete them, unless they have become a message after all."""
+        if tx.value(_EXISTS, (self._number,)) is None:
+            delete_chunks_of(tx, self._number)
+
+
+class SqliteIntake:
+    """One body on its way in; see `tideover.spool.interface.Intake`."""
+
+    __slots__ = (
+        "_commit",
+        "_failed",
+        "_held",
+        "_in_flight",
+        "_number",
+        "_pieces",
+        "_place",
+        "_queue_id",
+        "_writer",
+        "size",
+    )
+
+    def __init__(self, writer: Submitter, queue_id: QueueId) -> None:
+        self.size = 0
+        self._writer = writer
+        self._queue_id = queue_id
+        self._number = id_number(queue_id)
+        self._pieces: list[bytes] = []
+        self._held = 0  # octets in _pieces
+        self._place = 0  # chunks given to the writer
+        self._in_flight: list[asyncio.Future[None]] = []
+        self._failed: BaseException | None = None
+        self._commit: asyncio.Future[Receipt] | None = None
+
+    def write(self, data: bytes) -> Awaitable[None] | None:
+        """Add a piece; await what is returned before the next one."""
+        self.size += len(data)
+        self._held += len(data)
+        pieces = self._pieces
+        pieces.append(data)
+        if self._held > CHUNK:
+            return self._stage()
+        if len(pieces) > _MOST_PIECES:  # a client that sends octet by octet
+            self._pieces = [b"".join(pieces)]
+        return None
+
+    def commit(self, message: NewMessage) -> Awaitable[Receipt]:
+        """Store the message. Await it; the receipt comes after the durable commit."""
+        self._commit = future = self._writer.loop.create_future()
+        if self._failed is not None:
+            future.set_exception(self._failed)
+            return future
+        number, size = self._number, self.size
+        rest = b"".join(self._pieces)
+        self._pieces = []
+        self._writer.submit(
+            Accept(
+                future,
+                message_row(number, size, message),
+                recipient_rows(number, size, message),
+                [chunk_row(number, self._place, rest)] if rest else [],
+                self._queue_id,
+            )
+        )
+        return future
+
+    def abort(self) -> None:
+        """Forget what was written. No effect on a message whose commit has succeeded."""
+        self._pieces = []
+        if self._commit is not None:
+            self._commit.cancel()
+        if self._place:
+            self._place = 0
+            self._writer.submit(Discard(self._writer.loop.create_future(), self._number))
+
+    def _stage(self) -> Awaitable[None] | None:
+        """Give full chunks to the writer, but not the last octet: it belongs to the commit."""
+        held = b"".join(self._pieces)
+        start = 0
+        while len(held) - start > CHUNK:
+            future = self._writer.loop.create_future()
+            future.add_done_callback(self._staged)
+            self._in_flight.append(future)
+            if self._place + 1 >= MAX_CHUNKS:
+                future.set_exception(SpoolFull("the body is longer than a spool can hold"))
+                break
+            row = chunk_row(self._number, self._place, held[start : start + CHUNK])
+            self._writer.submit(Stage(future, row))
+            self._place += 1
+            start += CHUNK
+        self._pieces = [held[start:]]
+        self._held = len(held) - start
+        return self._in_flight[0] if len(self._in_flight) >= _IN_FLIGHT else None
+
+    def _staged(self, future: asyncio.Future[None]) -> None:
+        self._in_flight.remove(future)
+        if not future.cancelled() and self._failed is None:
+            self._failed = future.exception()

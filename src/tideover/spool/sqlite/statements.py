@@ -1,0 +1,54 @@
+"""Where SQL comes from: named queries from files, and the few statements that are generated.
+
+Never puts a value into SQL text: values are always parameters.
+"""
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from types import MappingProxyType
+
+_NAME_LINE = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
+
+INSERT_ROWS = 32
+"""The most rows of one generated INSERT."""
+
+_INSERTS = {
+    "message": ("id, received_at, size, sender, meta, trace, crc", "(?,?,?,?,?,?,?)"),
+    "recipient": (
+        "message_id, idx, address, domain, size, changed_at, state",
+        "(?,?,?,?,?,?,'queued')",
+    ),
+    "chunk": ("id, crc, data", "(?,?,?)"),
+}
+
+
+@cache
+def queries() -> Mapping[str, str]:
+    """All named queries by name."""
+    text = files("tideover.spool").joinpath("sql/queries.sql").read_text(encoding="utf-8")
+    parts = _NAME_LINE.split(text)[1:]
+    return MappingProxyType(
+        {name: sql.strip() for name, sql in zip(parts[::2], parts[1::2], strict=True)}
+    )
+
+
+def migrations() -> list[tuple[int, str]]:
+    """The schema's steps in order: version (from 1, the number of the file) and SQL text."""
+    folder = files("tideover.spool").joinpath("sql/migrations")
+    found = sorted(step.name for step in folder.iterdir() if step.name.endswith(".sql"))
+    return [
+        (int(name.partition("_")[0]), folder.joinpath(name).read_text(encoding="utf-8"))
+        for name in found
+    ]
+
+
+@cache
+def insert(table: str, rows: int) -> str:
+    """An INSERT of that many rows in one statement, so that a batch costs one step, not one each.
+
+    Each step of Python's sqlite3 gives the interpreter lock away and has to get it back.
+    """
+    columns, values = _INSERTS[table]
+    return f"INSERT INTO {table} ({columns}) VALUES {','.join([values] * rows)}"  # noqa: S608

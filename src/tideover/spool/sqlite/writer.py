@@ -1,0 +1,180 @@
+"""The one thread that writes: takes all work that waits, one transaction, one commit, one answer.
+
+Why one thread and one connection: group commit needs nothing more, and SQLite before 3.51.3 can
+corrupt a WAL that two connections write or checkpoint at the same moment. So all writing and all
+checkpoints happen here; other connections read only.
+
+A batch that fails is rolled back, then each work of it is tried alone, so that one that can't be
+done does not fail the others. After `_GIVE_UP` failures in a row the rest of the batch fails, too.
+A commit whose fsync failed counts as failed: its frames may survive in the file, but the next
+transaction overwrites them, and nobody was told that they are safe (I1, I6).
+
+Never touches the loop but by `call_soon_threadsafe`, once a batch.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from itertools import groupby
+from operator import attrgetter
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Final
+
+from tideover.events.clock import now
+from tideover.events.records import Event, EventSink, SpoolRecovered, SpoolTrouble
+from tideover.spool.interface import SpoolError, SpoolUnavailable
+from tideover.spool.sqlite.trouble import needs_new_connection, spool_error
+from tideover.spool.sqlite.upkeep import Upkeep
+from tideover.spool.sqlite.work import Transaction, Work
+
+_GIVE_UP: Final = 3
+
+Batch = list[Work]  # type: ignore[type-arg]
+
+
+class Writer:
+    """Runs work in batches. Its methods are for the loop's thread."""
+
+    def __init__(
+        self,
+        connect: Callable[[], sqlite3.Connection],
+        loop: asyncio.AbstractEventLoop,
+        sink: EventSink,
+    ) -> None:
+        self.loop = loop
+        self.failing = False
+        self.upkeep = Upkeep()
+        self._connect = connect
+        self._conn: sqlite3.Connection | None = connect()
+        self._sink = sink
+        self._inbox: Batch = []
+        self._queue: SimpleQueue[Batch | None] = SimpleQueue()
+        self._closed = False
+        self._failing_since = 0.0
+        self._finished: asyncio.Future[None] = loop.create_future()
+        self._thread = Thread(target=self._main, name="spool-writer", daemon=True)
+        self._thread.start()
+
+    def submit(self, work: Work) -> None:  # type: ignore[type-arg]
+        """Hand work over. All that one turn of the loop submits goes to the thread together."""
+        if self._closed:
+            work.error = SpoolUnavailable("the spool is closed")
+            self.loop.call_soon(work.resolve)
+            return
+        self._inbox.append(work)
+        if len(self._inbox) == 1:
+            self.loop.call_soon(self._hand_over)
+
+    async def close(self) -> None:
+        """Finish what was submitted, then end the thread."""
+        if not self._closed:
+            self._closed = True
+            self._hand_over()
+            self._queue.put(None)
+        await self._finished
+        self._thread.join()
+
+    def _hand_over(self) -> None:
+        if self._inbox:
+            self._queue.put(self._inbox)
+            self._inbox = []
+
+    def _told(self, batch: Batch, events: list[Event]) -> None:
+        """Back in the loop: what came of a batch."""
+        for work in batch:
+            work.resolve()
+        for event in events:
+            self._sink(event)
+
+    # From here on: the thread.
+
+    def _main(self) -> None:
+        while True:
+            batch = self._next_batch()
+            if batch is None:
+                break
+            events = self._run(batch)
+            self.loop.call_soon_threadsafe(self._told, batch, events)
+        if self._conn is not None:
+            self._conn.close()
+        self.loop.call_soon_threadsafe(self._finished.set_result, None)
+
+    def _next_batch(self) -> Batch | None:
+        """All that waits; None when the end has come. Idle time goes to upkeep."""
+        while True:
+            try:
+                batch = self._queue.get(timeout=self.upkeep.patience)
+            except Empty:
+                if self._conn is not None:
+                    self.upkeep.step(self._conn)
+                continue
+            if batch is None:
+                return None
+            while not self._queue.empty():
+                more = self._queue.get()
+                if more is None:
+                    self._queue.put(None)
+                    break
+                batch += more
+            return batch
+
+    def _run(self, batch: Batch) -> list[Event]:
+        """Do a batch, if need be one by one. Returns what to tell the sink."""
+        events: list[Event] = []
+        error = self._attempt(batch, events)
+        if error is not None and len(batch) > 1:
+            failures = 0
+            for work in batch:
+                if failures < _GIVE_UP:
+                    error = self._attempt([work], events)
+                    failures = failures + 1 if error else 0
+                work.error = error
+        elif error is not None:
+            batch[0].error = error
+        self._note_health(error, events)
+        return events
+
+    def _attempt(self, batch: Batch, events: list[Event]) -> Exception | None:
+        """Do works in one transaction. Returns None when they are durable, else the error."""
+        try:
+            if self._conn is None:
+                self._conn = self._connect()
+            conn = self._conn
+            tx = Transaction(conn)
+            conn.execute("BEGIN IMMEDIATE")
+            if len(batch) > 1:
+                batch = sorted(batch, key=attrgetter("rank"))
+            for kind, works in groupby(batch, type):
+                kind.apply(tx, tuple(works))
+            conn.execute("COMMIT")
+        except Exception as error:
+            return self._undone(error)
+        self.upkeep.wrote()
+        events += tx.events
+        return None
+
+    def _undone(self, error: Exception) -> Exception:
+        """Roll back after an error, and give up a connection that can't be trusted any more."""
+        conn = self._conn
+        if conn is not None:
+            try:
+                if conn.in_transaction:
+                    conn.execute("ROLLBACK")
+                spoilt = isinstance(error, sqlite3.Error) and needs_new_connection(error)
+            except sqlite3.Error:
+                spoilt = True
+            if spoilt:
+                self._conn = None
+                conn.close()
+        return spool_error(error) if isinstance(error, sqlite3.Error) else error
+
+    def _note_health(self, error: Exception | None, events: list[Event]) -> None:
+        """Tell when writing begins to fail, and when it works again."""
+        failing = isinstance(error, SpoolError)
+        if failing and not self.failing:
+            self._failing_since = now()
+            events.append(SpoolTrouble(reason=str(error)))
+        elif self.failing and not failing:
+            events.append(SpoolRecovered(seconds=now() - self._failing_since))
+        self.failing = failing
