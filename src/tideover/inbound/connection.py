@@ -1,0 +1,444 @@
+"""One client connection: the shell around `smtp.ServerSession`.
+
+Bytes go in, events come out and are answered at once; only the spool is waited for, by a future
+with a callback, so that a message costs no task. While something is awaited, or the client does
+not read our replies, nothing more is read from it: back-pressure reaches its socket.
+
+A slot can't be held by going slowly: time limits count from the last complete command, not from
+the last octet, and a body must keep `min_data_rate`.
+"""
+
+import asyncio
+from typing import Final, cast
+
+from tideover.config.model import Smtp
+from tideover.events.records import (
+    CommandRefused,
+    ConnectionRefused,
+    SessionClosed,
+    SessionOpened,
+    TlsFailed,
+)
+from tideover.inbound.house import House
+from tideover.inbound.limits import plain_address, within
+from tideover.inbound.proxy_protocol import ProxyError, parse
+from tideover.inbound.transaction import Transaction
+from tideover.message.envelope import Client
+from tideover.smtp.events import (
+    BodyChunk,
+    BodyEnd,
+    BodyRejected,
+    BodyStart,
+    Closing,
+    CommandRejected,
+    Event,
+    Hello,
+    MailFrom,
+    RcptTo,
+    Reset,
+    Signal,
+    StartTls,
+)
+from tideover.smtp.receipt import Receipt
+from tideover.smtp.replies import Reply, reply
+from tideover.smtp.server import ServerSession
+from tideover.spool.interface import SpoolError
+
+# Input not yet looked at, beyond which the socket is not read: one big body read ahead at most.
+READ_AHEAD: Final = 256 * 1024
+HANDSHAKE_TIMEOUT: Final = 30.0
+# How long a client may take to read our last words.
+FAREWELL_TIMEOUT: Final = 10.0
+PROXY_TIMEOUT: Final = 10.0
+# The data rate is averaged from the start of a body, and asked for only after this.
+RATE_GRACE: Final = 60.0
+
+TIMED_OUT = reply(421, "4.4.2", "Timeout; closing the connection")
+TOO_SLOW = reply(421, "4.4.2", "Data comes too slowly; closing the connection")
+SHUTTING_DOWN = reply(421, "4.3.2", "Shutting down; try again later")
+BUSY = reply(421, "4.7.0", "Too many connections; try again later")
+INTERNAL = reply(451, "4.3.0", "Local trouble; try again later")
+
+
+class Connection(asyncio.Protocol):
+    """A connection from accept to close. Registers itself in `connections` while it lives."""
+
+    def __init__(self, house: House, listener: str, connections: "set[Connection]") -> None:
+        self._house = house
+        self._listener = listener
+        self._connections = connections
+        self._loop = asyncio.get_running_loop()
+        self._session = ServerSession(house.options)
+        self._transaction: Transaction | None = None
+        self._client = Client(session=house.new_session_id(), address="", port=0, helo="",
+                              protocol="SMTP")  # fmt: skip
+        self._waiting: asyncio.Future[object] | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._proxy_buffer: bytearray | None = None
+        self._admitted = False
+        self._write_paused = False
+        self._read_paused = False
+        self._opened = self._progress = self._loop.time()
+        self._body_began = 0.0
+        self._body_octets = 0
+        self._accepted = 0
+        self._refused = 0
+        self._reason = "eof"
+        self._transport: asyncio.Transport
+
+    # What the event loop calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client is there; with PROXY protocol its address is still to come."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._connections.add(self)
+        peer = transport.get_extra_info("peername") or ("0.0.0.0", 0)  # noqa: S104  a gone peer
+        address, port = plain_address(peer[0]), peer[1]
+        self._set_peer(address, port)
+        if within(address, self._smtp.proxy_protocol_from):
+            self._proxy_buffer = bytearray()
+            self._arm(PROXY_TIMEOUT)
+        else:
+            self._welcome()
+
+    def data_received(self, data: bytes) -> None:
+        """Octets from the client."""
+        if self._proxy_buffer is not None:
+            data = self._read_proxy_header(self._proxy_buffer, data)
+            if not data:
+                return
+        session = self._session
+        if session.receiving_body:
+            self._progress = self._loop.time()
+            self._body_octets += len(data)
+        session.receive_data(data)
+        self._pump()
+
+    def eof_received(self) -> bool:
+        """The client closed its side; keep ours open for the answers still due."""
+        self._session.receive_eof()
+        self._pump()
+        return not self._session.secure
+
+    def pause_writing(self) -> None:
+        """The client does not read: stop answering it."""
+        self._write_paused = True
+
+    def resume_writing(self) -> None:
+        """The client reads again."""
+        self._write_paused = False
+        self._pump()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone, by whichever side."""
+        self._connections.discard(self)
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._transaction is not None and self._waiting is None:
+            # a commit under way goes on: its message may be durable already
+            self._transaction.abort()
+        if not self._admitted:
+            return
+        self._house.limits.release(self._client.address)
+        self._house.sink(
+            SessionClosed(
+                session=self._client.session,
+                client=self._client.address,
+                reason="reset" if exc else self._reason,
+                seconds=round(self._loop.time() - self._opened, 3),
+                accepted=self._accepted,
+                refused=self._refused,
+            )
+        )
+
+    def drain(self, *, now: bool) -> None:
+        """The daemon stops: end here, or (unless `now`) after the body under way."""
+        if now or not (self._session.receiving_body or self._waiting):
+            self._end(SHUTTING_DOWN, "shutdown")
+
+    # Beginning
+
+    @property
+    def _smtp(self) -> Smtp:
+        return self._house.config.smtp
+
+    def _set_peer(self, address: str, port: int) -> None:
+        self._client = Client(session=self._client.session, address=address, port=port, helo="",
+                              protocol="SMTP")  # fmt: skip
+
+    def _welcome(self) -> None:
+        refusal = self._house.limits.admit(self._client.address)
+        if refusal is not None or self._house.draining:
+            self._house.sink(
+                ConnectionRefused(client=self._client.address, reason=refusal or "shutting down")
+            )
+            self._transport.write((BUSY if refusal else SHUTTING_DOWN).to_wire())
+            self._close()
+            return
+        self._admitted = True
+        self._house.sink(
+            SessionOpened(
+                session=self._client.session,
+                client=self._client.address,
+                port=self._client.port,
+                listener=self._listener,
+            )
+        )
+        self._session.greet()
+        self._transport.write(self._session.data_to_send())
+        self._arm(self._smtp.command_timeout)
+
+    def _read_proxy_header(self, buffer: bytearray, data: bytes) -> bytes:
+        """Returns what follows the header, once it is complete."""
+        buffer += data
+        try:
+            header = parse(bytes(buffer))
+        except ProxyError as error:
+            self._house.sink(ConnectionRefused(client=self._client.address, reason=str(error)))
+            self._transport.abort()
+            return b""
+        if header is None:
+            return b""
+        rest = bytes(buffer[header.length :])
+        self._proxy_buffer = None
+        if header.address is not None:
+            self._set_peer(plain_address(header.address), header.port)
+        self._welcome()
+        return rest
+
+    # The dialogue
+
+    def _pump(self) -> None:
+        """Answer events until there is none, or one has to wait."""
+        session = self._session
+        while self._waiting is None and not self._write_paused:
+            event = session.next_event()
+            if event.__class__ is Signal:
+                break
+            self._progress = self._loop.time()
+            self._handle(cast("Event", event))
+        if out := session.data_to_send():
+            self._transport.write(out)
+        self._throttle()
+
+    def _throttle(self) -> None:
+        """Stop reading from the socket while what was read waits, go on when it does not."""
+        full = self._session.buffered > READ_AHEAD and (
+            self._waiting is not None or self._write_paused
+        )
+        if full != self._read_paused and not self._transport.is_closing():
+            self._read_paused = full
+            if full:
+                self._transport.pause_reading()
+            else:
+                self._transport.resume_reading()
+
+    def _handle(self, event: Event) -> None:
+        match event:
+            case RcptTo():
+                self._answer(self._current.add_recipient(event))
+            case MailFrom():
+                self._transaction = Transaction(self._house, self._client, event)
+                self._answer(self._transaction.check_sender())
+            case BodyStart():
+                self._body_began = self._loop.time()
+                self._body_octets = 0
+                self._answer(self._current.start_body())
+            case BodyChunk(data=data):
+                stored = self._current.add_body(data)
+                if stored is not None:
+                    self._wait(asyncio.ensure_future(stored), self._piece_stored)
+            case BodyEnd():
+                self._end_of_body(self._current)
+            case BodyRejected(reply=why):
+                self._refused += 1
+                self._current.refused(why, "body")
+                self._current.abort()
+            case CommandRejected():
+                self._log_rejected(event)
+            case Hello(name=name, extended=extended):
+                self._hello(name, extended=extended)
+            case StartTls():
+                self._start_tls()
+            case Reset():
+                self._current.abort()
+            case Closing(reason=reason):
+                self._reason = reason
+                self._close()
+
+    @property
+    def _current(self) -> Transaction:
+        if self._transaction is None:
+            raise AssertionError("the session reports no such event outside a transaction")
+        return self._transaction
+
+    def _answer(self, refusal: Reply | None) -> None:
+        if refusal is None:
+            self._session.accept()
+        else:
+            self._refused += 1
+            self._session.reply(refusal)
+
+    def _hello(self, name: str, *, extended: bool) -> None:
+        protocol = ("ESMTPS" if self._session.secure else "ESMTP") if extended else "SMTP"
+        self._client = Client(
+            session=self._client.session,
+            address=self._client.address,
+            port=self._client.port,
+            helo=name,
+            protocol=protocol,
+            tls=self._client.tls,
+        )
+        self._session.accept()
+
+    def _log_rejected(self, event: CommandRejected) -> None:
+        self._refused += 1
+        self._house.sink(
+            CommandRefused(
+                session=self._client.session,
+                client=self._client.address,
+                command=event.verb,
+                recipient=event.argument if event.verb == "RCPT" else None,
+                sender=event.argument if event.verb == "MAIL" else None,
+                reply=str(event.reply),
+                reason="syntax",
+            )
+        )
+
+    def _end_of_body(self, transaction: Transaction) -> None:
+        outcome = transaction.commit()
+        if isinstance(outcome, Reply):
+            self._answer(outcome)
+        else:
+            self._wait(asyncio.ensure_future(outcome), self._committed)
+
+    # Waiting for the spool
+
+    def _wait(self, future: "asyncio.Future[object]", then: object) -> None:
+        self._waiting = future
+        future.add_done_callback(then)  # type: ignore[arg-type]
+
+    def _piece_stored(self, future: "asyncio.Future[None]") -> None:
+        self._waiting = None
+        try:
+            future.result()
+        except SpoolError as error:
+            self._current.write_failed(error)
+        self._go_on()
+
+    def _committed(self, future: "asyncio.Future[Receipt]") -> None:
+        """I1: the message is durable (or is not); only now is it answered."""
+        self._waiting = None
+        try:
+            receipt = future.result()
+        except SpoolError as error:
+            self._answer(self._current.commit_failed(error))
+        else:
+            self._accepted += 1
+            self._current.accepted()
+            if not self._transport.is_closing():
+                self._session.accept_message(receipt)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if self._transport.is_closing():
+            return
+        if self._house.draining:
+            self._end(SHUTTING_DOWN, "shutdown")
+        else:
+            self._pump()
+
+    # TLS
+
+    def _start_tls(self) -> None:
+        self._session.accept()
+        self._transport.write(self._session.data_to_send())
+        self._task = self._loop.create_task(self._handshake())
+
+    async def _handshake(self) -> None:
+        """The TLS handshake (RFC 3207); its failure ends the connection."""
+        plain = self._transport
+        try:
+            secured = await self._loop.start_tls(
+                plain, self, self._house.certificate.context, server_side=True,
+                ssl_handshake_timeout=HANDSHAKE_TIMEOUT,
+            )  # fmt: skip
+        except (OSError, ValueError) as error:
+            # ssl.SSLError is an OSError; a broken peer must not cost more than its connection
+            reason = getattr(error, "reason", None) or str(error) or type(error).__name__
+            self._house.sink(
+                TlsFailed(session=self._client.session, client=self._client.address, reason=reason)
+            )
+            self._reason = "tls"
+            plain.abort()
+            return
+        if secured is None:  # the peer went away at the very end of the handshake
+            return
+        self._transport = secured
+        tls = secured.get_extra_info("ssl_object")
+        cipher = tls.cipher()
+        self._client = Client(
+            session=self._client.session,
+            address=self._client.address,
+            port=self._client.port,
+            helo="",
+            protocol="ESMTPS",
+            tls=f"{tls.version()} {cipher[0]}" if cipher else tls.version(),
+        )
+        self._session.tls_established()
+        self._progress = self._loop.time()
+        self._pump()
+
+    # Ends
+
+    def _arm(self, delay: float) -> None:
+        self._timer = self._loop.call_later(delay, self._check_time)
+
+    def _check_time(self) -> None:
+        now = self._loop.time()
+        if self._proxy_buffer is not None:
+            self._house.sink(
+                ConnectionRefused(client=self._client.address, reason="no PROXY header in time")
+            )
+            self._transport.abort()
+            return
+        if self._waiting is not None:
+            self._arm(self._smtp.command_timeout)
+            return
+        body = self._session.receiving_body
+        limit = self._smtp.data_timeout if body else self._smtp.command_timeout
+        if self._task is not None and not self._task.done():
+            limit += HANDSHAKE_TIMEOUT
+        left = self._progress + limit - now
+        if left <= 0:
+            self._end(TIMED_OUT, "timeout")
+        elif body and self._too_slow(now):
+            self._end(TOO_SLOW, "too-slow")
+        else:
+            self._arm(min(left, RATE_GRACE / 2) if body else left)
+
+    def _too_slow(self, now: float) -> bool:
+        elapsed = now - self._body_began
+        return elapsed > RATE_GRACE and self._body_octets < elapsed * self._smtp.min_data_rate
+
+    def _end(self, answer: Reply, reason: str) -> None:
+        """Say a last word and close."""
+        if self._transaction is not None and self._waiting is None:
+            self._transaction.abort()
+        self._session.shut_down(answer, reason)
+        self._reason = reason
+        if out := self._session.data_to_send():
+            self._transport.write(out)
+        self._close()
+
+    def _close(self) -> None:
+        if self._transport.is_closing():
+            return
+        if out := self._session.data_to_send():
+            self._transport.write(out)
+        self._transport.close()
+        # close() waits for the peer to read; it may never do so
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(FAREWELL_TIMEOUT, self._transport.abort)

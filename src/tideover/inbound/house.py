@@ -1,0 +1,60 @@
+"""What all inbound connections share. Made once by app.py; on reload its fields are replaced."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from itertools import count
+
+from tideover.config.model import Config
+from tideover.events.records import EventSink
+from tideover.inbound.admission import Admission
+from tideover.inbound.limits import ConnectionLimits
+from tideover.inbound.tls import Certificate
+from tideover.message.envelope import SessionId
+from tideover.recipients.interface import Directory
+from tideover.smtp.server import ServerOptions
+from tideover.spool.interface import Spool
+
+
+@dataclass(slots=True)
+class House:
+    """The parts that a connection works with.
+
+    `on_accepted` is told the domains of each message taken in; `clock` gives Unix time.
+    """
+
+    config: Config
+    certificate: Certificate
+    directory: Directory
+    spool: Spool
+    admission: Admission
+    limits: ConnectionLimits
+    sink: EventSink
+    on_accepted: Callable[[Iterable[str]], None]
+    clock: Callable[[], float]
+    draining: bool = False
+    options: ServerOptions = field(init=False)
+    postmaster_domain: str = field(init=False)
+    _sessions: count[int] = field(init=False, default_factory=lambda: count(1))
+    _started: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._started = int(self.clock())
+        self.reconfigure(self.config)
+
+    def reconfigure(self, config: Config) -> None:
+        """Use this configuration for connections and transactions to come."""
+        self.config = config
+        self.limits.reconfigure(config.smtp)
+        self.admission.min_free = config.min_free_space
+        self.options = ServerOptions(
+            hostname=config.hostname,
+            max_size=config.max_message_size,
+            max_recipients=config.smtp.max_recipients,
+            tls=True,
+        )
+        # <postmaster> without a domain must exist (RFC 5321 §4.5.1): one of our domains has it
+        self.postmaster_domain = min(config.domains, default="")
+
+    def new_session_id(self) -> SessionId:
+        """Unique for this data_dir: start time and a counter."""
+        return SessionId(f"s{self._started:x}.{next(self._sessions):x}")

@@ -1,0 +1,65 @@
+"""How many connections a client network may hold (IPv4 /32, IPv6 /64), and all together."""
+
+from collections import Counter
+from collections.abc import Sequence
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
+
+from tideover.config.model import Smtp
+
+Network = IPv4Network | IPv6Network
+
+
+def client_network(address: str) -> str:
+    """The key under which a client is counted: its address, or the /64 around an IPv6 one."""
+    if ":" not in address:
+        return address
+    return str(IPv6Network((address, 64), strict=False))
+
+
+def plain_address(address: str) -> str:
+    """An address without scope, and an IPv4-mapped one as IPv4: one client, one spelling."""
+    if ":" not in address:
+        return address
+    parsed = IPv6Address(address.partition("%")[0])
+    return str(parsed.ipv4_mapped or parsed)
+
+
+def within(address: str, networks: Sequence[Network]) -> bool:
+    """Whether the address lies in one of the networks."""
+    parsed = ip_address(address)
+    return any(parsed in network for network in networks if network.version == parsed.version)
+
+
+class ConnectionLimits:
+    """Counts open connections. `admit` what came, `release` what was admitted."""
+
+    def __init__(self, config: Smtp) -> None:
+        self._config = config
+        self._by_network: Counter[str] = Counter()
+        self.total = 0
+
+    def reconfigure(self, config: Smtp) -> None:
+        """New bounds; they hold for connections to come."""
+        self._config = config
+
+    def admit(self, address: str) -> str | None:
+        """Count a connection in; returns why not when a limit is reached."""
+        config = self._config
+        if self.total >= config.max_connections:
+            return "too many connections"
+        key = client_network(address)
+        if self._by_network[key] >= config.max_connections_per_client and not within(
+            address, config.unlimited_clients
+        ):
+            return "too many connections from this network"
+        self._by_network[key] += 1
+        self.total += 1
+        return None
+
+    def release(self, address: str) -> None:
+        """Count a connection out."""
+        key = client_network(address)
+        self.total -= 1
+        self._by_network[key] -= 1
+        if not self._by_network[key]:
+            del self._by_network[key]

@@ -1,0 +1,170 @@
+"""One mail transaction, from MAIL to the verdict: who it is for, and its way into the spool.
+
+Answers are values: None for yes, a Reply for no, an awaitable where the spool must be waited for.
+Invariants: I1, success is only ever a spool's Receipt. I6, whatever ends a transaction early
+aborts its intake, so nothing half written stays.
+"""
+
+from collections.abc import Awaitable
+
+from tideover.events.records import CommandRefused, MessageAccepted, MessageRefused
+from tideover.inbound.house import House
+from tideover.message.envelope import Client, Envelope, NewMessage, Recipient
+from tideover.message.headers import HopCounter
+from tideover.message.received import received
+from tideover.recipients.answer import answer
+from tideover.smtp.events import MailFrom, RcptTo
+from tideover.smtp.receipt import Receipt
+from tideover.smtp.replies import Reply, reply
+from tideover.spool.interface import Intake, SpoolError
+
+LOOP = reply(554, "5.4.6", "Too many hops; this message is going in circles")
+
+
+class Transaction:
+    """State of one transaction. `failure` is what its end will be answered whatever follows."""
+
+    __slots__ = ("_client", "_hops", "_house", "_intake", "_mail", "_recipients", "_sender",
+                 "failure", "queue_id")  # fmt: skip
+
+    def __init__(self, house: House, client: Client, mail: MailFrom) -> None:
+        self._house = house
+        self._client = client
+        self._mail = mail.parameters
+        self._sender = mail.sender.text if mail.sender else ""
+        self._recipients: dict[str, Recipient] = {}
+        self._hops = HopCounter()
+        self._intake: Intake | None = None
+        self.queue_id = house.spool.new_id(house.clock())
+        self.failure: Reply | None = None
+
+    def check_sender(self) -> Reply | None:
+        """Whether mail can be taken at all now."""
+        return self._house.admission.refusal(self._mail.size or 0)
+
+    def add_recipient(self, event: RcptTo) -> Reply | None:
+        """Take a recipient in, or say why not (I8: only addresses of configured domains)."""
+        house, mailbox = self._house, event.recipient
+        address, domain = mailbox.text, mailbox.domain
+        if not domain:
+            domain = house.postmaster_domain
+            address = f"{mailbox.text}@{domain}"
+        finding = house.directory.lookup(mailbox.local, domain)
+        refusal = answer(finding)
+        if refusal is not None:
+            house.sink(
+                CommandRefused(
+                    session=self._client.session,
+                    client=self._client.address,
+                    command="RCPT",
+                    sender=self._sender,
+                    recipient=address,
+                    reply=str(refusal),
+                    reason=finding.reason or finding.standing.value,
+                )
+            )
+            return refusal
+        # the same mailbox named twice gets the message once
+        self._recipients.setdefault(
+            address.lower(),
+            Recipient(
+                address=address,
+                domain=finding.domain,
+                notify=event.parameters.notify,
+                orcpt=event.parameters.orcpt,
+            ),
+        )
+        return None
+
+    def start_body(self) -> Reply | None:
+        """The body is about to come."""
+        refusal = self._house.admission.refusal(self._mail.size or 0)
+        if refusal is None:
+            self._intake = self._house.spool.open(self.queue_id)
+        return refusal
+
+    def add_body(self, piece: bytes) -> Awaitable[None] | None:
+        """A piece of the body; await what is returned before the next one."""
+        if self.failure is not None or self._intake is None:
+            return None
+        self._hops.feed(piece)
+        return self._intake.write(piece)
+
+    def write_failed(self, error: SpoolError) -> None:
+        """A piece could not be stored: read on to the end of the body, then say so."""
+        self.failure = self._house.admission.write_failed(error)
+        self.abort()
+
+    def commit(self) -> Awaitable[Receipt] | Reply:
+        """The body is complete: store the message, or say why not."""
+        if self._hops.looping:
+            self.failure = LOOP
+        if self.failure is not None or self._intake is None:
+            self.abort()
+            return self.refused(self.failure or LOOP, "loop" if self._hops.looping else "spool")
+        house = self._house
+        now = house.clock()
+        envelope = Envelope(
+            sender=self._sender,
+            recipients=tuple(self._recipients.values()),
+            body=self._mail.body,
+            smtputf8=self._mail.smtputf8,
+            ret=self._mail.ret,
+            envid=self._mail.envid,
+        )
+        message = NewMessage(
+            queue_id=self.queue_id,
+            received_at=now,
+            envelope=envelope,
+            client=self._client,
+            trace=received(
+                self.queue_id, envelope, self._client, hostname=house.config.hostname, time=now
+            ),
+        )
+        return self._intake.commit(message)
+
+    def accepted(self) -> None:
+        """The spool holds the message: tell the log, and those who bring it home."""
+        house, client = self._house, self._client
+        house.admission.write_succeeded()
+        recipients = self._recipients.values()
+        house.sink(
+            MessageAccepted(
+                message=self.queue_id,
+                session=client.session,
+                client=client.address,
+                helo=client.helo,
+                protocol=client.protocol,
+                sender=self._sender,
+                recipients=tuple([r.address for r in recipients]),
+                size=self._intake.size if self._intake else 0,
+                tls=client.tls,
+            )
+        )
+        house.on_accepted({r.domain for r in recipients})
+
+    def commit_failed(self, error: SpoolError) -> Reply:
+        """The spool could not store the message."""
+        self.abort()
+        return self.refused(self._house.admission.write_failed(error), str(error))
+
+    def refused(self, why: Reply, reason: str) -> Reply:
+        """Log that the message as a whole was not taken."""
+        self._house.sink(
+            MessageRefused(
+                session=self._client.session,
+                client=self._client.address,
+                message=self.queue_id,
+                sender=self._sender,
+                recipients=tuple(r.address for r in self._recipients.values()),
+                reply=str(why),
+                reason=reason,
+            )
+        )
+        return why
+
+    def abort(self) -> None:
+        """Forget the body. May be called at any time, more than once."""
+        if self._intake is not None:
+            self._intake.abort()
+            self._intake = None
