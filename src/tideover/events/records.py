@@ -104,6 +104,15 @@ class OperatorActed(Event, frozen=True, kw_only=True):
     count: int
 
 
+class EventsDropped(Event, frozen=True, kw_only=True):
+    """A sink (stderr, store) could not take events for a while; `count` are missing there."""
+
+    level: ClassVar[str] = "warning"
+    sink: str
+    count: int
+    reason: str
+
+
 # Sessions
 
 
@@ -118,7 +127,7 @@ class SessionOpened(Event, frozen=True, kw_only=True):
 
 
 class SessionClosed(Event, frozen=True, kw_only=True):
-    """A session ended. `reason`: quit, eof, timeout, too-slow, junk, shutdown, protocol…"""
+    """A session ended. `reason`: quit, eof, timeout, too-slow, junk, shutdown, protocol."""
 
     level: ClassVar[str] = "debug"
     session: str
@@ -187,7 +196,7 @@ class MessageAccepted(Event, frozen=True, kw_only=True):
 
 
 class PrimaryChanged(Event, frozen=True, kw_only=True):
-    """A destination changed its state (up, down, recovering…). `domains`: some of those it serves."""
+    """A destination changed its state (up, down, recovering). `domains`: some that it serves."""
 
     destination: str
     before: str
@@ -249,7 +258,8 @@ class DeliveryRefused(Event, frozen=True, kw_only=True):
 
 class DeliveryUnknown(Event, frozen=True, kw_only=True):
     """An attempt's end is unknown: lost after the final dot, or by our own death. It is tried
-    again, so it may arrive twice."""
+    again, so it may arrive twice.
+    """
 
     level: ClassVar[str] = "warning"
     message: str

@@ -1,0 +1,58 @@
+"""An event as one line for people: local time, level, name, then what it is about."""
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from time import localtime, strftime
+from typing import Any
+
+import msgspec
+
+from tideover.events.records import Event
+
+_COLOURS = {"debug": "\x1b[2m", "info": "", "warning": "\x1b[33m", "error": "\x1b[31m"}
+_RESET = "\x1b[0m"
+_NAME_WIDTH = 18
+_FIRST = ("message", "session", "domain", "destination", "client", "sender", "recipients")
+_SKIPPED = frozenset(("event", "level", "time", *_FIRST))
+
+
+def render(event: Mapping[str, Any], *, date: bool = False, colour: bool = False) -> str:
+    """`10:51:02.123 info    delivered          message=… domain=…`, without line end."""
+    level = str(event.get("level", "info"))
+    second, part = divmod(float(event["time"]), 1)
+    time = f"{_local(second, date)}.{int(part * 1000):03d}"
+    names = [name for name in _FIRST if name in event]
+    names += [name for name in event if name not in _SKIPPED]
+    details = " ".join(f"{name}={_value(event[name])}" for name in names)
+    line = f"{time} {level:<7} {event['event']!s:<{_NAME_WIDTH}} {details}"
+    start = _COLOURS.get(level, "") if colour else ""
+    return f"{start}{line}{_RESET}" if start else line
+
+
+@lru_cache(maxsize=4)
+def _local(second: float, date: bool) -> str:
+    """Local time of a second; the log shows many events of each."""
+    return strftime("%Y-%m-%d %H:%M:%S" if date else "%H:%M:%S", localtime(second))
+
+
+def _value(value: Any) -> str:  # noqa: ANN401 - any JSON value
+    """A value that stays one word or is quoted, and can't steer the terminal."""
+    if isinstance(value, (list, tuple)):
+        return ",".join(_value(item) for item in value) or '""'
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    text = str(value)
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+    return f'"{text}"' if not text or " " in text or "=" in text else text
+
+
+def text_renderer(*, colour: bool) -> Callable[[Event, bytes], bytes]:
+    """The `Render` of the text log."""
+
+    def as_text(event: Event, _: bytes) -> bytes:
+        fields = msgspec.to_builtins(event)
+        fields["level"] = event.level
+        return (render(fields, colour=colour) + "\n").encode("utf-8", "replace")
+
+    return as_text
