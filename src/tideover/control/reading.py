@@ -1,0 +1,249 @@
+"""The verbs that only read: status, list, show, body, shape, lookup, recipients.
+
+Each is an async generator of pages. The spool is asked for one page at a time, so a listing of a
+million messages costs the memory of a hundred.
+"""
+
+from bisect import bisect_left
+from collections.abc import AsyncIterator, Sequence
+from itertools import islice
+
+from tideover import __version__
+from tideover.config.values import parse_domain
+from tideover.control.interface import Daemon, DestinationStatus
+from tideover.control.protocol import (
+    AGES,
+    PAGE,
+    Address,
+    AddressInfo,
+    Body,
+    DaemonInfo,
+    DomainInfo,
+    Failure,
+    Item,
+    List,
+    Lookup,
+    MessageDetail,
+    MessageInfo,
+    Piece,
+    RecipientInfo,
+    Recipients,
+    Shape,
+    ShapeRow,
+    Show,
+    Status,
+)
+from tideover.message.envelope import QueueId
+from tideover.primary.interface import PrimaryState
+from tideover.recipients.interface import Standing
+from tideover.smtp.address import PathError, parse_path
+from tideover.spool.interface import (
+    DomainCount,
+    Filter,
+    MessageDamaged,
+    RecipientRow,
+    State,
+    StoredMessage,
+)
+
+Page = Sequence[Item] | Failure
+_CLOSED = frozenset((State.DELIVERED, State.BOUNCED))
+_UNKNOWN = DestinationStatus(state=PrimaryState.UNKNOWN)
+_DOMAINS_A_PAGE = 1000
+
+
+def own_domain(text: str) -> str:
+    """A domain as somebody typed it -> its A-labels; what is none stays as it is."""
+    try:
+        return parse_domain(text)
+    except ValueError:
+        return text
+
+
+def normal(wanted: Filter) -> Filter:
+    """The filter with its domain in A-labels."""
+    if wanted.domain is None:
+        return wanted
+    return Filter(
+        **{f: getattr(wanted, f) for f in Filter.__struct_fields__}
+        | {"domain": own_domain(wanted.domain)}
+    )
+
+
+async def status(daemon: Daemon, request: Status) -> AsyncIterator[Page]:
+    """The daemon, then each domain that is configured or has mail here."""
+    counts = {count.domain: count for count in await daemon.spool.counts()}
+    holds = {hold.domain: hold for hold in await daemon.spool.domain_holds()}
+    known = daemon.dispatcher.status() if daemon.dispatcher else {}
+    names = sorted({*daemon.config.domains, *counts})
+    if request.domain is not None:
+        names = [name for name in names if name == own_domain(request.domain)]
+        if not names:
+            yield Failure("not-found", f"{request.domain} is not a domain of ours")
+            return
+    yield [DaemonInfo(version=__version__, hostname=daemon.config.hostname, started=daemon.started)]
+    for start in range(0, len(names), _DOMAINS_A_PAGE):
+        page = []
+        for name in names[start : start + _DOMAINS_A_PAGE]:
+            destination = known.get(name, _UNKNOWN)
+            if hold := holds.get(name):
+                destination = DestinationStatus(
+                    state=PrimaryState.HELD,
+                    since=hold.since,
+                    reason=f"held by {hold.by}: {hold.reason}"
+                    if hold.reason
+                    else f"held by {hold.by}",
+                    in_flight=destination.in_flight,
+                    hops=destination.hops,
+                )
+            page.append(_domain_info(name, destination, counts.get(name)))
+        yield page
+
+
+def _domain_info(
+    name: str, destination: DestinationStatus, count: DomainCount | None
+) -> DomainInfo:
+    count = count or DomainCount(domain=name)
+    return DomainInfo(
+        domain=name,
+        primary=str(destination.state),
+        since=destination.since,
+        reason=destination.reason,
+        hops=destination.hops,
+        in_flight=destination.in_flight,
+        queued=count.queued + count.leased + count.deferred,
+        deferred=count.deferred,
+        held=count.held,
+        dead=count.dead,
+        octets=count.octets,
+        oldest=count.oldest,
+    )
+
+
+async def messages(
+    daemon: Daemon, wanted: Filter, limit: int | None = None
+) -> AsyncIterator[Sequence[StoredMessage]]:
+    """Pages of messages in arrival order."""
+    after: QueueId | None = None
+    left = limit
+    while left is None or left > 0:
+        size = PAGE if left is None else min(PAGE, left)
+        page = await daemon.spool.select(normal(wanted), after=after, limit=size)
+        if not page:
+            return
+        yield page
+        after = page[-1].queue_id
+        left = None if left is None else left - len(page)
+
+
+async def listing(daemon: Daemon, request: List) -> AsyncIterator[Page]:
+    """Messages with those of their recipients that are still here."""
+    async for page in messages(daemon, request.wanted, request.limit):
+        yield [_message_info(message, request.wanted.states) for message in page]
+
+
+def _message_info(message: StoredMessage, states: tuple[State, ...] | None) -> MessageInfo:
+    rows = [row for row in message.recipients if row.state not in _CLOSED]
+    if states:
+        rows = [row for row in message.recipients if row.state in states]
+    return MessageInfo(
+        id=message.queue_id,
+        sender=message.envelope.sender,
+        size=message.size,
+        received_at=message.received_at,
+        recipients=tuple(map(recipient_info, rows)),
+    )
+
+
+def recipient_info(row: RecipientRow) -> RecipientInfo:
+    """A recipient's row as it is told."""
+    return RecipientInfo(
+        address=row.address,
+        domain=row.domain,
+        state=str(row.state),
+        attempts=row.attempts,
+        next_attempt=row.not_before if row.state is State.DEFERRED else None,
+        last_reply=row.last_reply,
+        reason=row.reason,
+    )
+
+
+async def show(daemon: Daemon, request: Show) -> AsyncIterator[Page]:
+    """One message."""
+    message = await daemon.spool.show(request.id)
+    yield _no_message(request.id) if message is None else [MessageDetail(message=message)]
+
+
+def _no_message(queue_id: str) -> Failure:
+    return Failure("not-found", f"no message {queue_id} is in the queue")
+
+
+async def body(daemon: Daemon, request: Body) -> AsyncIterator[Page]:
+    """A message's octets, piece by piece."""
+    message = await daemon.spool.show(request.id)
+    if message is None:
+        yield _no_message(request.id)
+        return
+    try:
+        yield [Piece(data=message.trace)]
+        async for piece in daemon.spool.read(request.id):
+            yield [Piece(data=piece)]
+    except KeyError:
+        yield Failure("not-found", f"message {request.id} left the queue meanwhile")
+    except MessageDamaged as error:
+        yield Failure("spool", f"message {request.id} is damaged and now in quarantine: {error}")
+
+
+async def shape(daemon: Daemon, request: Shape, now: float) -> AsyncIterator[Page]:
+    """Waiting recipients by domain and age, the fullest domain first."""
+    rows: dict[str, list[int]] = {}
+    states = request.wanted.states or (State.QUEUED, State.LEASED, State.DEFERRED, State.HELD)
+    wanted = own_domain(request.wanted.domain) if request.wanted.domain else None
+    async for page in messages(daemon, request.wanted):
+        for message in page:
+            column = bisect_left(AGES, now - message.received_at)
+            for row in message.recipients:
+                if row.state in states and wanted in (None, row.domain):
+                    counts = rows.setdefault(row.domain, [0] * (len(AGES) + 1))
+                    counts[column] += 1
+    ordered = sorted(rows.items(), key=lambda item: (-sum(item[1]), item[0]))
+    for start in range(0, len(ordered), _DOMAINS_A_PAGE):
+        yield [
+            ShapeRow(domain=domain, counts=tuple(counts))
+            for domain, counts in ordered[start : start + _DOMAINS_A_PAGE]
+        ]
+
+
+async def lookup(daemon: Daemon, request: Lookup) -> AsyncIterator[Page]:
+    """What the recipient sources say of one address."""
+    try:
+        mailbox, rest = parse_path(f"<{request.address}>".encode())
+    except (PathError, UnicodeEncodeError):
+        mailbox, rest = None, b""
+    if mailbox is None or rest:
+        yield Failure("bad-request", f"{request.address!r} is not an address like user@example.com")
+        return
+    finding = daemon.directory.lookup(mailbox.local, mailbox.domain)
+    yield [
+        AddressInfo(
+            address=request.address,
+            standing=str(finding.standing),
+            domain=finding.domain,
+            source=finding.source,
+            reason=finding.reason,
+        )
+    ]
+
+
+async def recipients(daemon: Daemon, request: Recipients) -> AsyncIterator[Page]:
+    """All that the sources of a domain list."""
+    domain = own_domain(request.domain)
+    if daemon.directory.lookup("postmaster", domain).standing is Standing.FOREIGN:
+        yield Failure("not-found", f"{request.domain} is not a domain of ours")
+        return
+    addresses = daemon.directory.addresses(domain)
+    if addresses is None:
+        yield Failure("not-found", f"no recipient source of {domain} could be read")
+        return
+    while page := [Address(address=text) for text in islice(addresses, 1000)]:
+        yield page
