@@ -52,7 +52,7 @@ class CorePeer:
         self.session.greet()
         self.out = bytearray(self.session.data_to_send())
         self.body = bytearray()
-        self.bodies: list[bytes] = []
+        self.accepted: list[bytes] = []
         self.is_closed = False
 
     def send(self, data: bytes) -> None:
@@ -72,11 +72,11 @@ class CorePeer:
                     self.body += piece
                 case BodyEnd(size=size):
                     assert size == len(self.body)
-                    self.bodies.append(bytes(self.body))
-                    self.session.accept_message(Receipt(f"Q{len(self.bodies)}"))
+                    self.accepted.append(bytes(self.body))
+                    self.session.accept_message(Receipt(f"Q{len(self.accepted)}"))
                 case Closing():
                     self.is_closed = True
-            self.out += self.session.data_to_send()
+        self.out += self.session.data_to_send()
 
     def read_line(self) -> bytes:
         line, crlf, rest = bytes(self.out).partition(b"\r\n")
@@ -91,8 +91,8 @@ class CorePeer:
     def closed(self) -> bool:
         return self.is_closed and not self.out
 
-    def last_body(self) -> bytes | None:
-        return self.bodies[-1] if self.bodies else b"<no message was accepted>"
+    def bodies(self) -> list[bytes] | None:
+        return self.accepted
 
 
 class SocketPeer:
@@ -122,7 +122,7 @@ class SocketPeer:
         except ConnectionResetError:
             return True
 
-    def last_body(self) -> bytes | None:
+    def bodies(self) -> list[bytes] | None:
         return None
 
     def close(self) -> None:
