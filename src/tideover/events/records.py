@@ -318,3 +318,14 @@ class MessageDamaged(Event, frozen=True, kw_only=True):
     level: ClassVar[str] = "error"
     message: str
     reason: str
+
+
+class SpoolSalvaged(Event, frozen=True, kw_only=True):
+    """The spool's database was damaged: set aside whole, and what could be read was copied."""
+
+    level: ClassVar[str] = "error"
+    reason: str
+    set_aside: str
+    copied: int
+    quarantined: int
+    lost: int

@@ -1,8 +1,9 @@
 """Queue ids: ten letters and digits that sort by arrival, made from an integer.
 
-The integer has 49 bits: milliseconds since 2020 (41 bits, enough until 2089) and a sequence (8 bits).
-It only ever grows: when the clock steps back, or more than 256 ids fall into a millisecond, the
-next id is the last one plus one. Across restarts it starts above the greatest id that is stored.
+The integer has 49 bits: milliseconds since 2020 (41 bits, enough until 2089) and a sequence
+(8 bits). It only ever grows: when the clock steps back, or more than 256 ids fall into a
+millisecond, the next id is the last one plus one. Across restarts it starts above the greatest id
+that is stored.
 
 As text it is base 32 with the digits 0-9 and the letters A-Z without I, L, O and U (which are
 misread on the telephone), most significant digit first, so that text and number sort alike.

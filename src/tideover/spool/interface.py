@@ -32,19 +32,19 @@ class SpoolError(Exception):
     """The spool could not do what was asked; nothing of it was done. Temporary by nature."""
 
 
-class SpoolFull(SpoolError):
+class SpoolFull(SpoolError):  # noqa: N818
     """No room: full disk or a bound of ours. The client hears 452 4.3.1."""
 
 
-class SpoolUnavailable(SpoolError):
+class SpoolUnavailable(SpoolError):  # noqa: N818
     """I/O error, read-only disk, lock: the client hears 451 4.3.0."""
 
 
-class SpoolUnusable(Exception):
+class SpoolUnusable(Exception):  # noqa: N818
     """The spool can't be opened: foreign or newer file, missing right. Ends the daemon (exit 2)."""
 
 
-class MessageDamaged(SpoolError):
+class MessageDamaged(SpoolError):  # noqa: N818
     """A stored message fails its checksum. It has been moved to quarantine."""
 
 
@@ -61,9 +61,12 @@ class State(StrEnum):
 
 
 class RecipientRow(Struct, frozen=True, kw_only=True):
-    """One recipient as stored. `index` is its place in the envelope, from 0. `attempts` counts
-    tries that reached a verdict for this recipient; `not_before` is Unix time, 0 when not deferred;
-    `last_reply` is the reply or error of the last try; `reason` says why it is held or dead."""
+    """One recipient as stored.
+
+    `index` is its place in the envelope, from 0. `attempts` counts tries that reached a verdict for
+    this recipient; `not_before` is Unix time, 0 when not deferred; `last_reply` is the reply or
+    error of the last try; `reason` says why it is held or dead.
+    """
 
     index: int
     address: str
@@ -147,7 +150,10 @@ class Lost(Struct, frozen=True, kw_only=True):
 
 
 class DomainCount(Struct, frozen=True, kw_only=True):
-    """What lies in the spool for one domain: recipients by state and the oldest arrival."""
+    """What lies in the spool for one domain: recipients by state and the oldest arrival.
+
+    `octets` are the bodies of its messages; one with recipients in several states counts in each.
+    """
 
     domain: str
     queued: int = 0
@@ -160,7 +166,12 @@ class DomainCount(Struct, frozen=True, kw_only=True):
 
 
 class Filter(Struct, frozen=True, kw_only=True):
-    """Which messages: all fields given must match. `older_than`/`younger_than` are Unix times."""
+    """Which messages: all fields given must match.
+
+    What is said of recipients must be true of one and the same. Times are Unix times;
+    `changed_before` is about the recipient's state. Addresses are compared without regard to
+    (ASCII) case.
+    """
 
     ids: tuple[QueueId, ...] | None = None
     domain: str | None = None
@@ -169,6 +180,7 @@ class Filter(Struct, frozen=True, kw_only=True):
     received_after: float | None = None
     sender: str | None = None
     recipient: str | None = None
+    changed_before: float | None = None
 
 
 class DomainHold(Struct, frozen=True, kw_only=True):
@@ -233,7 +245,10 @@ class Spool(Protocol):
         """Return leases that ran out (at start: all) to the queue and say which they were."""
 
     async def wake(self, *, now: float) -> float | None:
-        """Move deferred recipients whose time has come to queued. Returns the next such time."""
+        """Move deferred recipients whose time has come to queued. Returns the next such time.
+
+        It is past when there were too many for one go: then call again.
+        """
 
     def read(self, queue_id: QueueId, start: int = 0) -> AsyncIterator[bytes]:
         """The body from octet `start` (a multiple of CHUNK), checksums verified.
@@ -257,8 +272,10 @@ class Spool(Protocol):
     async def due(
         self, *, received_before: float, limit: int = 1000, delay: bool = False
     ) -> Sequence[StoredMessage]:
-        """Messages received before that time with recipients not closed, held or dead; with
-        `delay`, only those that have a recipient for whom no delay was reported yet."""
+        """Messages received before that time with recipients not closed, held or dead.
+
+        With `delay`, only those that have such a recipient for whom no delay was reported yet.
+        """
 
     async def hold(self, wanted: Filter, *, reason: str, now: float) -> int:
         """Queued and deferred recipients → held. Returns how many."""
@@ -267,13 +284,20 @@ class Spool(Protocol):
         """Held, deferred and dead recipients → queued, tried at once. Returns how many."""
 
     async def remove(self, wanted: Filter) -> Sequence[QueueId]:
-        """Delete messages on a named person's order (the caller logs it). Leased ones stay."""
+        """Delete what matches, on a named person's order (the caller logs it). Leased ones stay.
 
-    async def hold_domain(self, hold: DomainHold) -> None: ...
+        Recipients that match are deleted; so is a message that has no other ones left that are
+        not closed. Returns the messages that lost recipients.
+        """
 
-    async def release_domain(self, domain: str) -> bool: ...
+    async def hold_domain(self, hold: DomainHold) -> None:
+        """Remember that a domain is held; claims are the caller's matter."""
 
-    async def domain_holds(self) -> Sequence[DomainHold]: ...
+    async def release_domain(self, domain: str) -> bool:
+        """Forget it. Returns whether the domain was held."""
+
+    async def domain_holds(self) -> Sequence[DomainHold]:
+        """All held domains."""
 
     async def close(self) -> None:
         """Finish what was asked for, then close. No call may follow."""

@@ -2,8 +2,8 @@
 
 A body up to one chunk costs three rows in the batch's transaction. Of a longer one, each full
 chunk goes to the writer when it is full (staged: a row of `chunk` without a message), at most
-`_IN_FLIGHT` of them waiting at a time; the message's row makes them valid, an abort deletes them,
-and after a crash the next start does.
+`_IN_FLIGHT` of them waiting at a time; a row in `staging` says so. The commit deletes that row,
+an abort the chunks too, and after a crash the next start does.
 
 Invariants
     I1: `Receipt` is made from the result of `Accept`, which comes after the durable commit.
@@ -12,7 +12,7 @@ Invariants
 
 import asyncio
 from collections.abc import Awaitable, Sequence
-from typing import Final, Protocol, Self
+from typing import Any, Final, Protocol, Self
 
 from tideover.message.envelope import NewMessage, QueueId
 from tideover.smtp.receipt import Receipt
@@ -20,6 +20,7 @@ from tideover.spool.ids import id_number
 from tideover.spool.interface import CHUNK, SpoolFull
 from tideover.spool.sqlite.rows import (
     CHUNK_BITS,
+    ENCODE,
     MAX_CHUNKS,
     ChunkRow,
     MessageRow,
@@ -34,7 +35,7 @@ from tideover.spool.sqlite.work import Transaction, Work
 _IN_FLIGHT: Final = 2
 _MOST_PIECES: Final = 256
 _DELETE_RANGE: Final = queries()["delete_chunk_range"]
-_EXISTS: Final = queries()["message_exists"]
+_UNSTAGE: Final = queries()["staging_delete"]
 
 
 class Submitter(Protocol):
@@ -42,7 +43,7 @@ class Submitter(Protocol):
 
     loop: asyncio.AbstractEventLoop
 
-    def submit(self, work: Work[object]) -> None:
+    def submit(self, work: Work[Any]) -> None:
         """Hand work over to the writer. Never blocks."""
 
 
@@ -60,21 +61,30 @@ def delete_chunks_of(tx: Transaction, number: int) -> None:
     tx.execute(_DELETE_RANGE, {"first": first, "last": first + MAX_CHUNKS - 1})
 
 
+def delete_staged(tx: Transaction, number: int) -> None:
+    """Delete what has come of a body that is still coming in, if it is."""
+    if tx.execute(_UNSTAGE, (f"[{number}]",)):
+        delete_chunks_of(tx, number)
+
+
 class Stage(Work[None]):
     """A full chunk of a body that is still coming in. Not durable by itself: `Accept` is."""
 
-    __slots__ = ("_row",)
+    __slots__ = ("row",)
     rank = 0
     durable = False
 
     def __init__(self, future: asyncio.Future[None], row: ChunkRow) -> None:
         super().__init__(future)
-        self._row = row
+        self.row = row
 
     @classmethod
     def apply(cls, tx: Transaction, works: Sequence[Self]) -> None:
-        """Insert the chunks."""
-        insert_rows(tx, "chunk", [work._row for work in works])
+        """Insert the chunks, and at the first one of a body the mark that it is coming in."""
+        chunks = [work.row for work in works]
+        begun = [(row[0] >> CHUNK_BITS,) for row in chunks if row[0] % MAX_CHUNKS == 0]
+        insert_rows(tx, "staging", begun)
+        insert_rows(tx, "chunk", chunks)
         for work in works:
             work.result = None
 
@@ -86,7 +96,7 @@ class Accept(Work[Receipt]):
     later, the message is stored whole.
     """
 
-    __slots__ = ("_body", "_message", "_queue_id", "_recipients")
+    __slots__ = ("body", "message", "queue_id", "recipients")
     rank = 1
 
     def __init__(
@@ -98,46 +108,46 @@ class Accept(Work[Receipt]):
         queue_id: QueueId,
     ) -> None:
         super().__init__(future)
-        self._message = message
-        self._recipients = recipients
-        self._body = body
-        self._queue_id = queue_id
+        self.message = message
+        self.recipients = recipients
+        self.body = body
+        self.queue_id = queue_id
 
     @classmethod
     def apply(cls, tx: Transaction, works: Sequence[Self]) -> None:
         """Insert the messages."""
-        wanted = []
-        for work in works:
-            if not work.future.cancelled():
-                wanted.append(work)
-            elif work._message[2] > CHUNK:
-                delete_chunks_of(tx, work._message[0])
-        insert_rows(tx, "message", [work._message for work in wanted])
-        insert_rows(tx, "recipient", [row for work in wanted for row in work._recipients])
-        insert_rows(tx, "chunk", [row for work in wanted for row in work._body])
+        wanted = [work for work in works if not work.future.cancelled()]
+        staged = [work.message[0] for work in wanted if work.message[2] > CHUNK]
+        if staged:
+            tx.execute(_UNSTAGE, (ENCODE(staged).decode(),))
+        insert_rows(tx, "message", [work.message for work in wanted])
+        insert_rows(tx, "recipient", [row for work in wanted for row in work.recipients])
+        insert_rows(tx, "chunk", [row for work in wanted for row in work.body])
 
     def resolve(self) -> None:
         """Give out the receipt: here, and only here, is a message known to be durable (I1)."""
         if self.error is None:
-            self.result = Receipt(self._queue_id)
+            self.result = Receipt(self.queue_id)
         super().resolve()
 
 
 class Discard(Work[None]):
     """Delete the staged chunks of a body that was given up."""
 
-    __slots__ = ("_number",)
+    __slots__ = ("number",)
     rank = 3
     durable = False
 
     def __init__(self, future: asyncio.Future[None], number: int) -> None:
         super().__init__(future)
-        self._number = number
+        self.number = number
 
-    def run(self, tx: Transaction) -> None:
+    @classmethod
+    def apply(cls, tx: Transaction, works: Sequence[Self]) -> None:
         """Delete them, unless they have become a message after all."""
-        if tx.value(_EXISTS, (self._number,)) is None:
-            delete_chunks_of(tx, self._number)
+        for work in works:
+            delete_staged(tx, work.number)
+            work.result = None
 
 
 class SqliteIntake:

@@ -7,7 +7,7 @@ attempts have an unknown end.
 import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Self
 
 from msgspec.json import Decoder
 
@@ -50,7 +50,13 @@ class Lease(Work[Sequence[Claim]]):
         self._until = until
         self._now = now
 
-    def run(self, tx: Transaction) -> Sequence[Claim]:
+    @classmethod
+    def apply(cls, tx: Transaction, works: Sequence[Self]) -> None:
+        """Lease for each caller, the earliest first."""
+        for work in works:
+            work.result = work.lease(tx)
+
+    def lease(self, tx: Transaction) -> Sequence[Claim]:
         """Lease them; damaged ones go to quarantine instead. Nothing when the caller has gone."""
         if self.future.cancelled():
             return ()

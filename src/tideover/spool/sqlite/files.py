@@ -111,11 +111,10 @@ def migrate(conn: sqlite3.Connection, path: Path) -> None:
             f"{path}: written by a newer tideover (schema {version}, this one knows {newest}); "
             "install that version again"
         )
-    if application != APPLICATION_ID:
-        if conn.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
-            raise SpoolUnusable(
-                f"{path}: a database of another program; move it away, or choose another data_dir"
-            )
+    if application != APPLICATION_ID and conn.execute("PRAGMA schema_version").fetchone()[0]:
+        raise SpoolUnusable(
+            f"{path}: a database of another program; move it away, or choose another data_dir"
+        )
     for number, sql in steps:
         if number > version:
             conn.executescript(

@@ -9,7 +9,7 @@ from zlib import crc32
 from msgspec import Struct
 from msgspec.json import Decoder, Encoder
 
-from tideover.message.envelope import Client, Envelope, Evidence, NewMessage
+from tideover.message.envelope import Client, Envelope, Evidence, NewMessage, Recipient
 from tideover.spool.ids import id_text
 from tideover.spool.interface import CHUNK, RecipientRow, State, StoredMessage
 
@@ -57,7 +57,14 @@ _decode_meta = Decoder(_Meta).decode
 _decode_states = Decoder(list[RecipientState]).decode
 
 
-class Corrupt(Exception):
+class Sealed(Struct, frozen=True):
+    """Rows of a message that was put together again."""
+
+    row: MessageRow
+    recipients: list[RecipientInsert]
+
+
+class Corrupt(Exception):  # noqa: N818
     """A stored message is not what was stored. The text says what is wrong with it."""
 
 
@@ -120,25 +127,9 @@ def stored_message(
         raise Corrupt("the checksum of its metadata is wrong")
     try:
         known = _decode_meta(meta)
-        rows = tuple(
-            RecipientRow(
-                index=state.index,
-                address=recipient.address,
-                domain=recipient.domain,
-                state=state.state,
-                attempts=state.attempts,
-                not_before=state.not_before,
-                last_reply=state.last_reply,
-                last_host=state.last_host,
-                reason=state.reason,
-                delay_notified=bool(state.delay_notified),
-                changed_at=state.changed_at,
-            )
-            for recipient, state in zip(
-                known.envelope.recipients, _decode_states(states), strict=True
-            )
-        )
-    except ValueError as error:  # msgspec's errors are ValueErrors, too
+        recipients = known.envelope.recipients
+        rows = tuple(_recipient_row(recipients[s.index], s) for s in _decode_states(states))
+    except (ValueError, IndexError) as error:  # msgspec's errors are ValueErrors, too
         raise Corrupt(f"its recipients don't fit its envelope ({error})") from None
     return StoredMessage(
         queue_id=id_text(number),
@@ -149,6 +140,42 @@ def stored_message(
         evidence=known.evidence,
         trace=trace,
         recipients=rows,
+    )
+
+
+def resealed_message(
+    number: int, received_at: float, size: int, meta: bytes, trace: bytes
+) -> Sealed:
+    """Rows for what is left of a damaged message.
+
+    Raises:
+        ValueError: its metadata can't be read.
+    """
+    known = _decode_meta(meta)
+    message = NewMessage(
+        queue_id=id_text(number),
+        received_at=received_at,
+        envelope=known.envelope,
+        client=known.client,
+        trace=trace,
+        evidence=known.evidence,
+    )
+    return Sealed(message_row(number, size, message), recipient_rows(number, size, message))
+
+
+def _recipient_row(recipient: Recipient, state: RecipientState) -> RecipientRow:
+    return RecipientRow(
+        index=state.index,
+        address=recipient.address,
+        domain=recipient.domain,
+        state=state.state,
+        attempts=state.attempts,
+        not_before=state.not_before,
+        last_reply=state.last_reply,
+        last_host=state.last_host,
+        reason=state.reason,
+        delay_notified=bool(state.delay_notified),
+        changed_at=state.changed_at,
     )
 
 

@@ -48,7 +48,7 @@ _decode_states = Decoder(list[tuple[int, int, State, int]]).decode
 class Settle(Work[Sequence[QueueId]]):
     """Settlements of one caller. The result names those that were skipped."""
 
-    __slots__ = ("_now", "_settlements")
+    __slots__ = ("now", "settlements")
     rank = 2
 
     def __init__(
@@ -58,15 +58,15 @@ class Settle(Work[Sequence[QueueId]]):
         now: float,
     ) -> None:
         super().__init__(future)
-        self._settlements = settlements
-        self._now = now
+        self.settlements = settlements
+        self.now = now
 
     @classmethod
     def apply(cls, tx: Transaction, works: Sequence[Self]) -> None:
         """Settle all; what several settlements say about one message is done one by one."""
         for work in works:
             work.result = []
-        waiting = [(work, settlement) for work in works for settlement in work._settlements]
+        waiting = [(work, settlement) for work in works for settlement in work.settlements]
         while waiting:
             turn: dict[int, tuple[Self, Settlement]] = {}
             later = []
@@ -74,7 +74,7 @@ class Settle(Work[Sequence[QueueId]]):
                 number = id_number(settlement.queue_id)
                 if turn.setdefault(number, (work, settlement))[1] is not settlement:
                     later.append((work, settlement))
-            skipped = _settle(tx, {number: item[1] for number, item in turn.items()}, works[0]._now)
+            skipped = _settle(tx, {number: item[1] for number, item in turn.items()}, works[0].now)
             for number in skipped:
                 work, settlement = turn[number]
                 work.result = [*work.result, settlement.queue_id]

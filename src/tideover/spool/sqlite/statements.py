@@ -20,7 +20,18 @@ _INSERTS = {
         "message_id, idx, address, domain, size, changed_at, state",
         "(?,?,?,?,?,?,'queued')",
     ),
+    "whole_recipient": (
+        """message_id, idx, address, domain, size, state, changed_at, attempts, not_before,
+        lease_until, delay_notified, last_reply, last_host, reason""",
+        "(?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+    ),
+    "domain_hold": ("domain, reason, by, since", "(?,?,?,?)"),
+    "quarantine": (
+        "id, since, damage, received_at, size, sender, meta, trace, recipients",
+        "(?,?,?,?,?,?,?,?,?)",
+    ),
     "chunk": ("id, crc, data", "(?,?,?)"),
+    "staging": ("id", "(?)"),
 }
 
 
@@ -51,4 +62,5 @@ def insert(table: str, rows: int) -> str:
     Each step of Python's sqlite3 gives the interpreter lock away and has to get it back.
     """
     columns, values = _INSERTS[table]
+    table = table.removeprefix("whole_")
     return f"INSERT INTO {table} ({columns}) VALUES {','.join([values] * rows)}"  # noqa: S608

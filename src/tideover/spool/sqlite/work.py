@@ -1,8 +1,8 @@
 """What the writer thread does for a caller: one piece of work, its result and its waiter."""
 
 import asyncio
-from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from sqlite3 import Connection
 from typing import ClassVar, Generic, Self, TypeVar
 
@@ -20,17 +20,17 @@ class Transaction:
         self.conn = conn
         self.events: list[Event] = []
 
-    def execute(self, sql: str, values: Sequence[object] | dict[str, object] = ()) -> int:
+    def execute(self, sql: str, values: Sequence[object] | Mapping[str, object] = ()) -> int:
         """Run a statement that gives no rows. Returns how many rows it changed."""
         return self.conn.execute(sql, values).rowcount
 
-    def value(self, sql: str, values: Sequence[object] | dict[str, object] = ()) -> object:
+    def value(self, sql: str, values: Sequence[object] | Mapping[str, object] = ()) -> object:
         """The first column of the first row, or None."""
         row = self.conn.execute(sql, values).fetchone()
         return None if row is None else row[0]
 
 
-class Work(Generic[T]):
+class Work(ABC, Generic[T]):
     """One thing to do in the writer's transaction.
 
     Of a batch, all work of one class is applied together, classes in the order of `rank`, and
@@ -50,14 +50,9 @@ class Work(Generic[T]):
         self.error: Exception | None = None
 
     @classmethod
-    def apply(cls, tx: Transaction, works: Sequence[Self]) -> None:
-        """Do all of these."""
-        for work in works:
-            work.result = work.run(tx)
-
     @abstractmethod
-    def run(self, tx: Transaction) -> T:
-        """Do this one."""
+    def apply(cls, tx: Transaction, works: Sequence[Self]) -> None:
+        """Do all of these and set their results."""
 
     def resolve(self) -> None:
         """Tell the waiter, if it still waits. Runs in the loop's thread."""
@@ -72,12 +67,14 @@ class Work(Generic[T]):
 class Call(Work[T]):
     """Work that is rare: a function of the transaction."""
 
-    __slots__ = ("_function",)
+    __slots__ = ("function",)
 
     def __init__(self, future: asyncio.Future[T], function: Callable[[Transaction], T]) -> None:
         super().__init__(future)
-        self._function = function
+        self.function = function
 
-    def run(self, tx: Transaction) -> T:
-        """Call it."""
-        return self._function(tx)
+    @classmethod
+    def apply(cls, tx: Transaction, works: Sequence[Self]) -> None:
+        """Call each."""
+        for work in works:
+            work.result = work.function(tx)

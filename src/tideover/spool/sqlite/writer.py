@@ -19,7 +19,7 @@ from itertools import groupby
 from operator import attrgetter
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import Final
+from typing import Any, Final
 
 from tideover.events.clock import now
 from tideover.events.records import Event, EventSink, SpoolRecovered, SpoolTrouble
@@ -30,7 +30,11 @@ from tideover.spool.sqlite.work import Transaction, Work
 
 _GIVE_UP: Final = 3
 
-Batch = list[Work]  # type: ignore[type-arg]
+Batch = list[Work[Any]]
+
+
+def _class(work: Work[Any]) -> type[Work[Any]]:
+    return type(work)
 
 
 class Writer:
@@ -56,7 +60,7 @@ class Writer:
         self._thread = Thread(target=self._main, name="spool-writer", daemon=True)
         self._thread.start()
 
-    def submit(self, work: Work) -> None:  # type: ignore[type-arg]
+    def submit(self, work: Work[Any]) -> None:
         """Hand work over. All that one turn of the loop submits goes to the thread together."""
         if self._closed:
             work.error = SpoolUnavailable("the spool is closed")
@@ -145,7 +149,7 @@ class Writer:
             conn.execute("BEGIN IMMEDIATE")
             if len(batch) > 1:
                 batch = sorted(batch, key=attrgetter("rank"))
-            for kind, works in groupby(batch, type):
+            for kind, works in groupby(batch, _class):
                 kind.apply(tx, tuple(works))
             conn.execute("COMMIT")
         except Exception as error:

@@ -42,12 +42,16 @@ CREATE INDEX recipient_parked ON recipient (state, domain, message_id, size, del
 CREATE INDEX recipient_deferred ON recipient (not_before)
     WHERE state = 'deferred';
 
--- id = message id * 16384 + number of the chunk: one message is one range. Rows without a message
--- (and not in quarantine) are bodies that were still coming in.
+-- id = message id * 16384 + number of the chunk: one message is one range.
 CREATE TABLE chunk (
     id   INTEGER PRIMARY KEY,
     crc  INTEGER NOT NULL,             -- CRC-32 of data
     data BLOB    NOT NULL              -- 65536 octets, the last one of a body fewer
+) STRICT;
+
+-- Bodies longer than a chunk that are still coming in. At start: what a crash has cut off.
+CREATE TABLE staging (
+    id INTEGER PRIMARY KEY             -- as message.id
 ) STRICT;
 
 CREATE TABLE domain_hold (

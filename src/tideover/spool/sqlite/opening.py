@@ -1,0 +1,113 @@
+"""Opening a spool: lock, look, migrate, check, and save what can be saved of a damaged one.
+
+The structure check has `_CHECK_SECONDS` before the spool serves; when it needs longer, it goes on
+in the background. A file that was found damaged there is checked to the end at the next start.
+"""
+
+import asyncio
+import sqlite3
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from threading import Timer
+from typing import Final, NamedTuple
+
+from msgspec.json import Decoder
+
+from tideover.events.records import EventSink, SpoolSalvaged
+from tideover.spool.ids import IdSource
+from tideover.spool.interface import SpoolUnusable
+from tideover.spool.sqlite.background import Background, check, suspect_mark
+from tideover.spool.sqlite.connection import connect_reader, connect_writer
+from tideover.spool.sqlite.files import Lock, check_header, migrate
+from tideover.spool.sqlite.reader import Reader
+from tideover.spool.sqlite.salvage import salvage
+from tideover.spool.sqlite.spool import SqliteSpool
+from tideover.spool.sqlite.statements import queries
+from tideover.spool.sqlite.writer import Writer
+
+_Q: Final = queries()
+_CHECK_SECONDS: Final = 0.5
+_DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+
+
+class _Prepared(NamedTuple):
+    last_id: int
+    staged: list[int]
+    checked: bool
+    salvaged: SpoolSalvaged | None
+
+
+async def open_spool(path: Path, *, sink: EventSink) -> SqliteSpool:
+    """Open the spool at `path` for the running loop, making it when it isn't there.
+
+    Raises:
+        SpoolUnusable: foreign or newer file, missing right, used by another daemon.
+    """
+    lock = Lock(path)
+    try:
+        prepared = await asyncio.to_thread(_prepare, path)
+        loop = asyncio.get_running_loop()
+        writer = Writer(partial(connect_writer, path), loop, sink)
+    except BaseException:
+        lock.release()
+        raise
+    if prepared.salvaged is not None:
+        sink(prepared.salvaged)
+    background = Background(path, sink)
+    background.begin(writer, prepared.staged, checked=prepared.checked)
+    reader = Reader(partial(connect_reader, path), loop)
+    return SqliteSpool(path, lock, writer, reader, IdSource(prepared.last_id), background)
+
+
+def _prepare(path: Path) -> _Prepared:
+    """All that has to be right before the writer starts. Blocks for about a second at most."""
+    salvaged = None
+    try:
+        existed = check_header(path)
+        damage, checked = _look(path) if existed else (None, True)
+        if damage is not None:
+            salvaged = salvage(path, damage)
+        with closing(connect_writer(path)) as conn:
+            migrate(conn, path)
+            last_id = max(row[0] for row in conn.execute(_Q["greatest_ids"]).fetchall())
+            staged = conn.execute(_Q["staging_numbers"], (1 << 62,)).fetchone()[0]
+    except (sqlite3.Error, OSError) as error:
+        raise SpoolUnusable(f"{path}: {error}; check the disk and the rights on it") from None
+    return _Prepared(last_id, Decoder(list[int]).decode(staged), checked, salvaged)
+
+
+def _look(path: Path) -> tuple[str | None, bool]:
+    """Check the structure as far as there is time. Returns the damage, and whether it was all."""
+    try:
+        with closing(connect_writer(path)) as conn:
+            migrate(conn, path)
+            if suspect_mark(path).exists():
+                damage = check(conn)
+            else:
+                damage = _check_for(conn, _CHECK_SECONDS)
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+            raise
+        return None, False
+    except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _DAMAGED:
+            raise
+        damage = str(error)
+    suspect_mark(path).unlink(missing_ok=True)
+    return damage, True
+
+
+def _check_for(conn: sqlite3.Connection, seconds: float) -> str | None:
+    """Check, but no longer than that.
+
+    Raises:
+        sqlite3.OperationalError: it took longer.
+    """
+    timer = Timer(seconds, conn.interrupt)
+    timer.start()
+    try:
+        return check(conn)
+    finally:
+        timer.cancel()
+        timer.join()

@@ -1,0 +1,59 @@
+"""The thread that reads, on a connection of its own, so that lists never hold up the writer."""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
+from typing import TypeVar
+
+from tideover.spool.interface import SpoolUnavailable
+from tideover.spool.sqlite.trouble import needs_new_connection, spool_error
+
+T = TypeVar("T")
+
+
+class Reader:
+    """Answers questions one after the other."""
+
+    def __init__(
+        self, connect: Callable[[], sqlite3.Connection], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._connect = connect
+        self._loop = loop
+        self._conn: sqlite3.Connection | None = None
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="spool-reader")
+        self._closed = False
+
+    async def ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `question` in the reader's thread.
+
+        Raises:
+            SpoolError: it can't be read.
+        """
+        if self._closed:
+            raise SpoolUnavailable("the spool is closed")
+        return await self._loop.run_in_executor(self._pool, partial(self._run, question))
+
+    async def close(self) -> None:
+        """Finish what was asked, then close."""
+        if not self._closed:
+            self._closed = True
+            await self._loop.run_in_executor(self._pool, self._drop)
+            self._pool.shutdown()
+
+    def _run(self, question: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            if self._conn is None:
+                self._conn = self._connect()
+            return question(self._conn)
+        except sqlite3.Error as error:
+            if needs_new_connection(error):
+                self._drop()
+            raise spool_error(error) from None
+
+    def _drop(self) -> None:
+        if self._conn is not None:
+            with closing(self._conn):
+                self._conn = None
