@@ -1,0 +1,35 @@
+"""When two domains, or two local parts, are the same. Values only.
+
+Domains are compared as lower-case A-labels; local parts case-insensitively, although RFC 5321
+§2.4 would allow a primary to tell `Smith` from `smith`: none does, and senders mix case freely.
+"""
+
+import unicodedata
+from functools import lru_cache
+
+
+@lru_cache(maxsize=4096)
+def a_label(domain: str) -> str | None:
+    """The lower-case A-label form of a domain as written, or None when it is no domain name.
+
+    Stricter than what a configuration may hold: no mapping of look-alikes, no trailing dot, no
+    other full stops, since the name goes on to the primary as the client wrote it.
+    """
+    if not domain or len(domain) > 255 or domain.endswith("."):
+        return None
+    if domain.isascii():
+        return domain.lower()
+    name = unicodedata.normalize("NFC", domain.lower())
+    if name.isascii():
+        return None  # a sign that only looks like a letter, as the Kelvin sign does
+    import idna  # tables of 1 MB that many servers never need
+
+    try:
+        return idna.encode(name, strict=True).decode("ascii")
+    except (idna.IDNAError, UnicodeError):
+        return None
+
+
+def local_key(local: str) -> str:
+    """What two spellings of one local part have in common."""
+    return local.lower() if local.isascii() else unicodedata.normalize("NFC", local.casefold())
