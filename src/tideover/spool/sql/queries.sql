@@ -105,32 +105,24 @@ DELETE FROM message WHERE id = :id
 
 -- name: counts
 -- A row a domain and state. Octets of a message count once a state.
-SELECT domain, 'queued', sum(n), sum(octets),
-    (SELECT received_at FROM message WHERE id = min(first_id))
-FROM (
-    SELECT domain, count(*) AS n, max(size) AS octets, message_id AS first_id
+WITH per_message (domain, state, message_id, n, size) AS (
+    SELECT domain, state, message_id, count(*), max(size)
     FROM recipient INDEXED BY recipient_queued WHERE state = 'queued'
     GROUP BY domain, message_id
-)
-GROUP BY domain
-UNION ALL
-SELECT domain, 'leased', sum(n), sum(octets),
-    (SELECT received_at FROM message WHERE id = min(first_id))
-FROM (
-    SELECT domain, count(*) AS n, max(size) AS octets, message_id AS first_id
+    UNION ALL
+    SELECT domain, state, message_id, count(*), max(size)
     FROM recipient INDEXED BY recipient_leased WHERE state = 'leased'
     GROUP BY domain, message_id
-)
-GROUP BY domain
-UNION ALL
-SELECT domain, state, sum(n), sum(octets),
-    (SELECT received_at FROM message WHERE id = min(first_id))
-FROM (
-    SELECT state, domain, count(*) AS n, max(size) AS octets, message_id AS first_id
+    UNION ALL
+    SELECT domain, state, message_id, count(*), max(size)
     FROM recipient INDEXED BY recipient_parked WHERE state IN ('deferred', 'held', 'dead')
     GROUP BY state, domain, message_id
+), per_domain (domain, state, n, octets, first_id) AS (
+    SELECT domain, state, sum(n), sum(size), min(message_id) FROM per_message
+    GROUP BY domain, state
 )
-GROUP BY state, domain
+SELECT p.domain, p.state, p.n, p.octets, m.received_at
+FROM per_domain p LEFT JOIN message m ON m.id = p.first_id
 
 -- name: messages_by_id
 SELECT m.id, m.received_at, m.size, m.meta, m.trace, m.crc,
