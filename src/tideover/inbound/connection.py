@@ -46,6 +46,8 @@ from tideover.spool.interface import SpoolError
 
 # Input not yet looked at, beyond which the socket is not read: one big body read ahead at most.
 READ_AHEAD: Final = 256 * 1024
+# Replies to pipelined commands that go out in one write.
+MAX_UNSENT: Final = 64
 HANDSHAKE_TIMEOUT: Final = 30.0
 # How long a client may take to read our last words.
 FAREWELL_TIMEOUT: Final = 10.0
@@ -218,6 +220,8 @@ class Connection(asyncio.Protocol):
                 break
             self._progress = self._loop.time()
             self._handle(cast("Event", event))
+            if session.unsent > MAX_UNSENT:
+                self._transport.write(session.data_to_send())
         if out := session.data_to_send():
             self._transport.write(out)
         self._throttle()

@@ -34,7 +34,7 @@ class House:
     draining: bool = False
     options: ServerOptions = field(init=False)
     postmaster_domain: str = field(init=False)
-    _sessions: count[int] = field(init=False, default_factory=lambda: count(1))
+    _sessions: "count[int]" = field(init=False, default_factory=lambda: count(1))
     _started: int = field(init=False)
 
     def __post_init__(self) -> None:

@@ -102,6 +102,11 @@ class ServerSession:
         return data
 
     @property
+    def unsent(self) -> int:
+        """Replies that wait in `data_to_send`: send them before the pile grows high."""
+        return len(self._out)
+
+    @property
     def buffered(self) -> int:
         """Octets received and not looked at yet: stop reading the socket when it grows."""
         return len(self._buffer)
@@ -263,6 +268,9 @@ class ServerSession:
         name = argument.strip().decode("ascii", "replace")
         if not name or len(name) > 255 or not name.isprintable():
             return self._error(answers.NEEDS_NAME)
+        self._junk += 1
+        if self._junk > MAX_JUNK:
+            return self._fatal(answers.TOO_MANY_ERRORS, "junk")
         hello = Hello(name, extended)
         if self.state in (State.NEW, State.READY):
             return self._ask(hello)
