@@ -1,6 +1,6 @@
 """What the control socket needs of the daemon. `app` supplies it; tests supply fakes."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from msgspec import Struct
@@ -37,10 +37,8 @@ class Dispatcher(Protocol):
 class RecipientTable(Directory, Protocol):
     """The directory, and what stands in it."""
 
-    def addresses(self, domain: str) -> Iterator[str] | None:
-        """Local parts or addresses listed for a domain of ours (A-labels), from one snapshot that
-        a re-read does not disturb. None: no source of the domain could be read.
-        """
+    def listing(self, domain: str) -> Sequence[str]:
+        """All addresses listed for a domain of ours (A-labels), sorted; empty for any other."""
 
 
 class Daemon(Protocol):

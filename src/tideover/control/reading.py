@@ -6,7 +6,6 @@ million messages costs the memory of a hundred.
 
 from bisect import bisect_left
 from collections.abc import AsyncIterator, Sequence
-from itertools import islice
 
 from tideover import __version__
 from tideover.config.values import parse_domain
@@ -49,7 +48,7 @@ from tideover.spool.interface import (
 Page = Sequence[Item] | Failure
 _CLOSED = frozenset((State.DELIVERED, State.BOUNCED))
 _UNKNOWN = DestinationStatus(state=PrimaryState.UNKNOWN)
-_DOMAINS_A_PAGE = 1000
+_ROWS_A_PAGE = 1000
 
 
 def own_domain(text: str) -> str:
@@ -82,9 +81,9 @@ async def status(daemon: Daemon, request: Status) -> AsyncIterator[Page]:
             yield Failure("not-found", f"{request.domain} is not a domain of ours")
             return
     yield [DaemonInfo(version=__version__, hostname=daemon.config.hostname, started=daemon.started)]
-    for start in range(0, len(names), _DOMAINS_A_PAGE):
+    for start in range(0, len(names), _ROWS_A_PAGE):
         page = []
-        for name in names[start : start + _DOMAINS_A_PAGE]:
+        for name in names[start : start + _ROWS_A_PAGE]:
             destination = known.get(name, _UNKNOWN)
             if hold := holds.get(name):
                 destination = DestinationStatus(
@@ -207,10 +206,10 @@ async def shape(daemon: Daemon, request: Shape, now: float) -> AsyncIterator[Pag
                     counts = rows.setdefault(row.domain, [0] * (len(AGES) + 1))
                     counts[column] += 1
     ordered = sorted(rows.items(), key=lambda item: (-sum(item[1]), item[0]))
-    for start in range(0, len(ordered), _DOMAINS_A_PAGE):
+    for start in range(0, len(ordered), _ROWS_A_PAGE):
         yield [
             ShapeRow(domain=domain, counts=tuple(counts))
-            for domain, counts in ordered[start : start + _DOMAINS_A_PAGE]
+            for domain, counts in ordered[start : start + _ROWS_A_PAGE]
         ]
 
 
@@ -241,9 +240,6 @@ async def recipients(daemon: Daemon, request: Recipients) -> AsyncIterator[Page]
     if daemon.directory.lookup("postmaster", domain).standing is Standing.FOREIGN:
         yield Failure("not-found", f"{request.domain} is not a domain of ours")
         return
-    addresses = daemon.directory.addresses(domain)
-    if addresses is None:
-        yield Failure("not-found", f"no recipient source of {domain} could be read")
-        return
-    while page := [Address(address=text) for text in islice(addresses, 1000)]:
-        yield page
+    addresses = daemon.directory.listing(domain)
+    for start in range(0, len(addresses), _ROWS_A_PAGE):
+        yield [Address(address=text) for text in addresses[start : start + _ROWS_A_PAGE]]

@@ -1,0 +1,155 @@
+"""Write docs/reference from the code: settings, verbs, events. With --check: say what is stale.
+
+The pages can't be wrong about the code, as nothing in them is written by hand.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+import msgspec
+
+from tideover.cli.main import ROOT
+from tideover.config.explain import example
+from tideover.config.settings import Setting, settings
+from tideover.events.encoding import kinds
+from tideover.events.records import Event
+
+DOCS = Path(__file__).resolve().parent
+_MADE = "<!-- Made by docs/generate.py (make docs). Change the code, not this page. -->\n"
+
+
+_CONFIG = """\
+One TOML file, `/etc/tideover/tideover.toml` unless `--config` or `TIDEOVER_CONFIG` says otherwise.
+Unknown keys are mistakes; `tideover config check` names all mistakes at once. Relative paths start
+at the file's directory. `SIGHUP` reloads it.
+
+Durations are written with units, which may be joined: `ms`, `s`, `m`, `h`, `d`, `w`, as in
+`"1d12h"`. Sizes are numbers of octets, or text with `B`, `KiB`, `MiB`, `GiB`, `TiB` (or `kB`,
+`MB`, `GB`).
+"""
+
+_EVENTS = """\
+One JSON object a line, on stderr and in `events/` of the data directory. Each has `event`, `level`
+and `time` (Unix seconds); fields that have their default value are left out. Names and fields are
+stable.
+"""
+
+
+def config_page() -> str:
+    """Every setting, a table for each section, then the example."""
+    lines = ["# Configuration", "", _MADE, _CONFIG, "## At the top of the file", "", *_HEADER]
+    for setting in settings():
+        if setting.table:
+            title = '[domains."NAME"]' if setting.kind == "tables" else f"[{setting.name}]"
+            lines += ["", f"## {title}", "", setting.text, "", *_HEADER]
+        else:
+            lines.append(_setting_row(setting))
+    return "\n".join([*lines, "", "## Example", "", "```toml", example().rstrip(), "```", ""])
+
+
+_HEADER = ("| setting | type | default | meaning |", "|---|---|---|---|")
+
+
+def _setting_row(setting: Setting) -> str:
+    default = "required" if setting.required else f"`{setting.default}`"
+    if setting.default is None and not setting.required:
+        default = "not set"
+    kind = f"{setting.kind}<br>{_cell(setting.written)}"
+    return f"| `{setting.key}` | {kind} | {_cell(default)} | {_cell(setting.text)} |"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def cli_page() -> str:
+    """The help of every verb."""
+    lines = ["# Commands", "", _MADE]
+    for context in _commands(ROOT, "tideover", None):
+        lines += [f"## {context.command_path}", "", "```", context.get_help().rstrip(), "```", ""]
+    return "\n".join(lines)
+
+
+def _commands(
+    command: click.Command, name: str, parent: click.Context | None
+) -> Iterator[click.Context]:
+    settings = {"terminal_width": 96, **command.context_settings}
+    context = click.Context(command, info_name=name, parent=parent, **settings)
+    yield context
+    if isinstance(command, click.Group):
+        for verb_name in command.list_commands(context):
+            verb = command.get_command(context, verb_name)
+            if verb is None:
+                raise LookupError(f"{name} {verb_name} is declared but not there")
+            yield from _commands(verb, verb_name, context)
+
+
+def events_page() -> str:
+    """Every event, with its fields."""
+    lines = ["# Events", "", _MADE, _EVENTS]
+    for kind in kinds():
+        lines += _event(kind)
+    return "\n".join(lines)
+
+
+def _event(kind: type[Event]) -> list[str]:
+    info = msgspec.inspect.type_info(kind)
+    if not isinstance(info, msgspec.inspect.StructType):
+        raise TypeError(f"{kind} is no record")
+    fields = [field for field in info.fields if field.name != "time"]
+    text = " ".join((kind.__doc__ or "").split())
+    lines = [f"## {info.tag}", "", f"{text} Level: {kind.level}.", ""]
+    if fields:
+        lines += ["| field | type |", "|---|---|"]
+        for field in fields:
+            optional = "" if field.required else ", optional"
+            lines.append(f"| `{field.name}` | {_type(field.type)}{optional} |")
+        lines.append("")
+    return lines
+
+
+_TYPES = {
+    msgspec.inspect.StrType: "text",
+    msgspec.inspect.IntType: "number",
+    msgspec.inspect.FloatType: "number with fraction",
+    msgspec.inspect.BoolType: "true or false",
+    msgspec.inspect.NoneType: "null",
+}
+
+
+def _type(kind: msgspec.inspect.Type) -> str:
+    if isinstance(kind, msgspec.inspect.UnionType):
+        return " or ".join(_type(item) for item in kind.types)
+    if isinstance(kind, msgspec.inspect.VarTupleType):
+        return f"list of {_type(kind.item_type)}"
+    return _TYPES[type(kind)]
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "reference/config.md": config_page,
+    "reference/cli.md": cli_page,
+    "reference/events.md": events_page,
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Write the pages, or with --check compare them. Returns 1 when one is stale."""
+    stale = []
+    for name, page in PAGES.items():
+        path, text = DOCS / name, page()
+        if path.exists() and path.read_text(encoding="utf-8") == text:
+            continue
+        stale.append(name)
+        if "--check" not in arguments:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+    if "--check" in arguments and stale:
+        print(f"stale: {', '.join(stale)}; run `make docs`", file=sys.stderr)  # noqa: T201
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,51 @@
+"""`tideover explain ID`: the life of one message or session."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tideover.cli.options import config_option, json_option
+from tideover.cli.trouble import BAD, Problem
+
+
+@click.command("explain")
+@click.argument("wanted", metavar="ID")
+@config_option
+@json_option
+def explain(wanted: str, config: Path, as_json: bool) -> None:
+    """Tell the life of one message or session.
+
+    All that happened to it, from the event log in the data directory.
+    ID is a queue id, as our 250 and the Received header name it, or a session id. Works while the
+    daemon does not run. Exit code 1: the log knows nothing of it (any more).
+    """
+    from tideover.cli import output
+    from tideover.cli.asking import find_data_dir
+    from tideover.events import trace
+    from tideover.events.text import render
+
+    directory = find_data_dir(config) / "events"
+    events = trace.explain(directory, wanted)
+    if not events:
+        text = f"the event log in {directory} knows nothing of {output.printable(wanted)}"
+        raise Problem(f"{text}; it keeps log.max_size of the latest events", BAD)
+    if as_json:
+        output.json_array(events)
+        return
+    colour = sys.stdout.isatty()
+    for event in events:
+        click.echo(render(event, date=True, colour=colour))
+    if report := _last_report(events):
+        click.echo(f"Its bounce is a message of its own: tideover explain {report}")
+
+
+def _last_report(events: list[dict[str, Any]]) -> str | None:
+    reports = [str(event["report"]) for event in events if event.get("report")]
+    return output_safe(reports[-1]) if reports else None
+
+
+def output_safe(text: str) -> str:
+    """An id as it may be printed."""
+    return "".join(c for c in text if c.isalnum() or c == "-")

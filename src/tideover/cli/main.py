@@ -1,0 +1,83 @@
+"""The command `tideover`: finds the verb, runs it, turns trouble into one line and an exit code.
+
+Exit codes: 0 good; 1 the answer is bad (a check failed, nothing found); 2 wrong usage or
+configuration; 3 the daemon can't be reached. Nobody sees a traceback unless TIDEOVER_DEBUG=1.
+Verbs are imported when they are called, which keeps the start of each below a third of a second.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from tideover import __version__
+from tideover.cli.lazy import LazyGroup
+from tideover.cli.trouble import explained
+
+QUEUE = LazyGroup(
+    "queue",
+    help="Look at the queue and change it.",
+    verbs={
+        "list": "tideover.cli.queue_list:queue_list",
+        "show": "tideover.cli.queue_show:queue_show",
+        "shape": "tideover.cli.queue_shape:queue_shape",
+        "hold": "tideover.cli.queue_hold:queue_hold",
+        "release": "tideover.cli.queue_release:queue_release",
+        "flush": "tideover.cli.queue_flush:queue_flush",
+        "remove": "tideover.cli.queue_remove:queue_remove",
+        "dead": "tideover.cli.queue_dead:queue_dead",
+    },
+)
+CONFIG = LazyGroup(
+    "config",
+    help="Check and explain the configuration.",
+    verbs={
+        "check": "tideover.cli.config_check:config_check",
+        "show": "tideover.cli.config_show:config_show",
+        "explain": "tideover.cli.config_explain:config_explain",
+        "example": "tideover.cli.config_example:config_example",
+    },
+)
+RECIPIENTS = LazyGroup(
+    "recipients",
+    help="Who is known to exist at the primary.",
+    verbs={
+        "lookup": "tideover.cli.recipients_lookup:recipients_lookup",
+        "list": "tideover.cli.recipients_list:recipients_list",
+    },
+)
+ROOT = LazyGroup(
+    "tideover",
+    help="Tideover, a backup MX that does no harm.",
+    epilog="Exit codes: 0 good, 1 the answer is bad, 2 wrong usage or configuration, "
+    "3 the daemon can't be reached.",
+    verbs={
+        "serve": "tideover.cli.serve:serve",
+        "status": "tideover.cli.status:status",
+        "explain": "tideover.cli.explain:explain",
+    },
+    groups=[QUEUE, CONFIG, RECIPIENTS],
+)
+click.version_option(__version__, message="tideover %(version)s")(ROOT)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line; returns the exit code and never raises."""
+    try:
+        result = ROOT.main(list(arguments), prog_name="tideover", standalone_mode=False)
+    except BrokenPipeError:  # as in `tideover queue list | head`: the reader has what it wanted
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+        return 0
+    except BaseException as error:
+        if os.environ.get("TIDEOVER_DEBUG") == "1":
+            raise
+        text, code = explained(error)
+        click.echo(text, err=True)
+        return code
+    return result if isinstance(result, int) else 0
+
+
+def main() -> int:
+    """The entry point. Returns the exit code."""
+    return run(sys.argv[1:])
