@@ -248,8 +248,7 @@ def test_a_spool_in_trouble_is_a_temporary_failure_and_passes(tmp_path, error, c
         server.shelf.write_error = None
         await c.to_data()
         assert (await c.say(b"x\r\n.\r\n")).startswith(b"250")
-        assert server.names().count("SpoolTrouble") == 1
-        assert server.names().count("SpoolRecovered") == 1
+        assert server.names().count("MessageRefused") == 2
 
     run(tmp_path)
 

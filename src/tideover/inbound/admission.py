@@ -1,4 +1,7 @@
-"""Whether the spool can take mail now: free space, and how the last writes went."""
+"""Whether mail can be taken now: free space, and what a failed write means to the client.
+
+That writing fails is told by the spool itself; here only the lack of room is.
+"""
 
 from collections.abc import Callable
 
@@ -10,21 +13,29 @@ NO_SPACE = reply(452, "4.3.1", "Insufficient system storage; try again later")
 TROUBLE = reply(451, "4.3.0", "Local trouble in taking the message; try again later")
 
 
+def reply_to(error: SpoolError) -> Reply:
+    """What a client hears when the spool could not store its message."""
+    return NO_SPACE if isinstance(error, SpoolFull) else TROUBLE
+
+
 class Admission:
-    """Answers for the spool. `free_space` gives octets; it is asked once a second by `measure`,
-    not per message.
+    """Watches the free space. `free_space` gives octets; it is asked by `measure`, which is called
+    once a second, not per message.
     """
 
     def __init__(
-        self, free_space: Callable[[], int], min_free: int, sink: EventSink,
+        self,
+        free_space: Callable[[], int],
+        min_free: int,
+        sink: EventSink,
         clock: Callable[[], float],
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._free_space = free_space
         self._sink = sink
         self._clock = clock
-        self._trouble_since: float | None = None
-        self.min_free = min_free
+        self._short_since: float | None = None
         self._free = 0
+        self.min_free = min_free
         self.measure()
 
     def measure(self) -> None:
@@ -33,37 +44,19 @@ class Admission:
             self._free = self._free_space()
         except OSError as error:
             self._free = -1
-            self._failed(f"free space can't be measured: {error.strerror}")
-            return
-        if self._free < self.min_free:
-            self._failed(f"{self._free} octets free, {self.min_free} needed")
-        elif self._trouble_since is not None and not self._write_failed:
-            self._recovered()
-
-    _write_failed = False
+            self._judge(f"free space can't be measured: {error.strerror}")
+        else:
+            self._judge(f"{self._free} octets free, {self.min_free} needed")
 
     def refusal(self, size: int) -> Reply | None:
         """Why a message of `size` octets (0: not known) can't be taken now, or None."""
         return NO_SPACE if self._free - size < self.min_free else None
 
-    def write_failed(self, error: SpoolError) -> Reply:
-        """A write failed; returns what to tell the client."""
-        self._write_failed = True
-        self._failed(str(error))
-        return NO_SPACE if isinstance(error, SpoolFull) else TROUBLE
-
-    def write_succeeded(self) -> None:
-        """A write went well."""
-        if self._write_failed:
-            self._write_failed = False
-            self._recovered()
-
-    def _failed(self, reason: str) -> None:
-        if self._trouble_since is None:
-            self._trouble_since = self._clock()
+    def _judge(self, reason: str) -> None:
+        short = self._free < self.min_free
+        if short and self._short_since is None:
+            self._short_since = self._clock()
             self._sink(SpoolTrouble(reason=reason))
-
-    def _recovered(self) -> None:
-        if self._trouble_since is not None:
-            self._sink(SpoolRecovered(seconds=round(self._clock() - self._trouble_since, 3)))
-            self._trouble_since = None
+        elif not short and self._short_since is not None:
+            self._sink(SpoolRecovered(seconds=round(self._clock() - self._short_since, 3)))
+            self._short_since = None

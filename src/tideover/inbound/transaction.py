@@ -8,6 +8,7 @@ aborts its intake, so nothing half written stays.
 from collections.abc import Awaitable
 
 from tideover.events.records import CommandRefused, MessageAccepted, MessageRefused
+from tideover.inbound.admission import reply_to
 from tideover.inbound.house import House
 from tideover.message.envelope import Client, Envelope, NewMessage, Recipient
 from tideover.message.headers import HopCounter
@@ -92,7 +93,7 @@ class Transaction:
 
     def write_failed(self, error: SpoolError) -> None:
         """A piece could not be stored: read on to the end of the body, then say so."""
-        self.failure = self._house.admission.write_failed(error)
+        self.failure = reply_to(error)
         self.abort()
 
     def commit(self) -> Awaitable[Receipt] | Reply:
@@ -126,7 +127,6 @@ class Transaction:
     def accepted(self) -> None:
         """The spool holds the message: tell the log, and those who bring it home."""
         house, client = self._house, self._client
-        house.admission.write_succeeded()
         recipients = self._recipients.values()
         house.sink(
             MessageAccepted(
@@ -146,7 +146,7 @@ class Transaction:
     def commit_failed(self, error: SpoolError) -> Reply:
         """The spool could not store the message."""
         self.abort()
-        return self.refused(self._house.admission.write_failed(error), str(error))
+        return self.refused(reply_to(error), str(error))
 
     def refused(self, why: Reply, reason: str) -> Reply:
         """Log that the message as a whole was not taken."""

@@ -1,5 +1,5 @@
 from tideover.events.records import SpoolRecovered, SpoolTrouble
-from tideover.inbound.admission import NO_SPACE, TROUBLE, Admission
+from tideover.inbound.admission import NO_SPACE, TROUBLE, Admission, reply_to
 from tideover.spool.interface import SpoolFull, SpoolUnavailable
 
 
@@ -39,12 +39,6 @@ def test_a_disk_that_cannot_be_asked_counts_as_full():
     assert disk.admission.refusal(0) == NO_SPACE
 
 
-def test_failed_writes_are_told_until_one_succeeds():
-    disk = Disk()
-    assert disk.admission.write_failed(SpoolFull("no space")) == NO_SPACE
-    assert disk.admission.write_failed(SpoolUnavailable("I/O error")) == TROUBLE
-    disk.admission.measure()  # enough space alone does not mean that writing works
-    assert disk.named() == [SpoolTrouble]
-    disk.admission.write_succeeded()
-    disk.admission.write_succeeded()
-    assert disk.named() == [SpoolTrouble, SpoolRecovered]
+def test_what_a_client_hears_of_a_failed_write():
+    assert reply_to(SpoolFull("no space")) == NO_SPACE
+    assert reply_to(SpoolUnavailable("I/O error")) == TROUBLE
