@@ -38,10 +38,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="one round of 1000")
     parser.add_argument("--servers", default="tideover,postfix")
     parser.add_argument("--fsync-delay-ms", type=int, default=0, help="make each fsync slower")
-    parser.add_argument("--big", type=int, default=0, metavar="N",
-                        help="then queue N messages of 1 KiB in ours: memory, start-up")  # fmt: skip
-    parser.add_argument("--dir", type=Path, default=Path("/var/cache/tideover-bench"),
-                        help="where the servers live; a real disk")  # fmt: skip
+    parser.add_argument("--big", type=int, default=0, help="then queue so many messages in ours")
+    parser.add_argument("--dir", type=Path, default=Path("/var/cache/tideover-bench"))
     parser.add_argument("--out", type=Path, help="where the result goes as JSON")
     parser.add_argument("--table", type=Path, help="only show the tables of this result")
     options = parser.parse_args()

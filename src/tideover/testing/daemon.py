@@ -21,11 +21,7 @@ import tideover
 
 READY_TIMEOUT = 30.0
 STOP_TIMEOUT = 20.0
-_COMMAND = (
-    sys.executable,
-    "-c",
-    "import sys; from tideover.cli.main import main; sys.exit(main())",
-)
+_COMMAND = (sys.executable, "-m", "tideover")
 
 
 class DaemonFailedError(Exception):
