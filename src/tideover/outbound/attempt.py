@@ -1,0 +1,187 @@
+"""One attempt: the recipients of one claim, on one connection, to one outcome for each.
+
+Splits recipients over transactions where the server takes fewer at a time, and tells whether the
+next hop can take the message at all. Decides nothing about retries; see `settle`.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+
+from tideover.message.envelope import Recipient
+from tideover.outbound.connection import Connection
+from tideover.outbound.outcome import Deferred, Delivered, Outcome, Refused, Unknown
+from tideover.smtp.client_commands import unmet_need
+from tideover.smtp.client_values import Command, Declined, Mail, Postponed, Taken, Verdict
+from tideover.spool.interface import CHUNK, Claim, MessageDamaged, Spool, SpoolError
+
+RECIPIENTS = 100
+"""Recipients in one transaction, the number that every server must take (RFC 5321 §4.5.3.1.8)."""
+
+Outcomes = list[tuple[int, Outcome]]
+"""Index of the recipient in the envelope, and what became of it."""
+
+
+async def attempt(connection: Connection, claim: Claim, spool: Spool) -> Outcomes:
+    """Send a claim's message to all its leased recipients.
+
+    A recipient without an outcome: the message is no longer in the spool (quarantined as damaged,
+    or removed). When the spool can't be read now, the message is put off.
+    """
+    outcomes: Outcomes = []
+    try:
+        await _send(connection, claim, spool, outcomes)
+    except (MessageDamaged, KeyError):
+        pass  # the spool has told; what was delivered before is in the outcomes
+    except SpoolError as error:
+        done = {index for index, _ in outcomes}
+        trouble = Deferred(f"the spool can't be read: {error}", message_specific=True)
+        outcomes += [(index, trouble) for index in claim.indexes if index not in done]
+    return outcomes
+
+
+async def _send(connection: Connection, claim: Claim, spool: Spool, outcomes: Outcomes) -> None:
+    envelope = claim.message.envelope
+    mail = await _describe(connection, claim, spool)
+    refusal = unmet_need(
+        mail,
+        connection.capabilities,
+        eight_bit=await _is_eight_bit(connection, claim, spool),
+    )
+    if refusal is not None:
+        outcomes += [(index, Refused(refusal, ours=True)) for index in claim.indexes]
+        return
+    whole = len(claim.head) == claim.message.size
+    content = claim.message.trace + claim.head if whole else b""
+    left = claim.indexes
+    limit = min(connection.capabilities.rcpt_max or RECIPIENTS, RECIPIENTS)
+    while left:
+        if not connection.usable():
+            text = connection.ended.text if connection.ended else "connection lost"
+            outcomes += [(index, Deferred(text)) for index in left]
+            break
+        now, left = left[:limit], left[limit:]
+        if len(now) != len(envelope.recipients):
+            mail = _for_recipients(mail, [envelope.recipients[index] for index in now])
+        if whole:
+            verdicts = await connection.transact(mail, content)
+        else:
+            verdicts = await connection.transact_pieces(mail, _pieces(claim, spool))
+        postponed = _note(now, verdicts, connection, outcomes)
+        if postponed:
+            limit = len(now) - len(postponed)
+            left = postponed + left
+
+
+def _note(
+    indexes: tuple[int, ...],
+    verdicts: Sequence[Verdict],
+    connection: Connection,
+    outcomes: Outcomes,
+) -> tuple[int, ...]:
+    """Write the outcomes down; returns those that were put off to the next transaction."""
+    postponed = []
+    for index, verdict in zip(indexes, verdicts, strict=True):
+        if isinstance(verdict, Postponed):
+            postponed.append(index)
+        else:
+            outcomes.append((index, outcome_of(verdict, dsn=connection.capabilities.dsn)))
+    return tuple(postponed)
+
+
+def outcome_of(verdict: Verdict, *, dsn: bool) -> Outcome:
+    """What a verdict means for the recipient. `dsn`: the next hop offered DSN."""
+    if isinstance(verdict, Taken):
+        return Delivered(verdict.reply, dsn_passed_on=dsn)
+    if isinstance(verdict, (Declined, Postponed)):
+        reply = verdict.reply
+        if isinstance(verdict, Declined) and _about_the_host(verdict):
+            return Deferred(str(reply), reply)
+        if reply.permanent:
+            return Refused(reply)
+        return Deferred(str(reply), reply, message_specific=True)
+    if verdict.after_dot:
+        return Unknown(verdict.text)
+    return Deferred(verdict.text)
+
+
+def _about_the_host(declined: Declined) -> bool:
+    """Whether a refusal tells about the next hop's state, not about this message.
+
+    421 closes the connection; but as an answer to the message it may well be about its content.
+    530 asks for TLS or authentication that we could not give. X.3.1 and X.3.2 are a full and a
+    closed system (RFC 3463 §3.4), X.3.0 to MAIL is trouble before the message is known.
+    """
+    reply = declined.reply
+    if reply.code == 421:
+        return declined.command is not Command.BODY
+    if reply.code == 530:
+        return True
+    if not reply.temporary or reply.enhanced is None:
+        return False
+    return reply.enhanced in ("4.3.1", "4.3.2") or (
+        declined.command is Command.MAIL and reply.enhanced.startswith("4.3.")
+    )
+
+
+# The message
+
+
+async def _describe(connection: Connection, claim: Claim, spool: Spool) -> Mail:
+    envelope = claim.message.envelope
+    return Mail(
+        sender=envelope.sender,
+        recipients=envelope.recipients,
+        size=len(claim.message.trace) + claim.message.size,
+        body=envelope.body,
+        smtputf8=envelope.smtputf8,
+        ret=envelope.ret,
+        envid=envelope.envid,
+        whole_lines=await _ends_with_crlf(connection, claim, spool),
+    )
+
+
+def _for_recipients(mail: Mail, recipients: Sequence[Recipient]) -> Mail:
+    return Mail(
+        mail.sender,
+        recipients,
+        mail.size,
+        mail.body,
+        mail.smtputf8,
+        mail.ret,
+        mail.envid,
+        mail.whole_lines,
+    )
+
+
+async def _ends_with_crlf(connection: Connection, claim: Claim, spool: Spool) -> bool:
+    """Whether DATA can express the body. Asked only where there is a choice (CHUNKING)."""
+    size = claim.message.size
+    if size == 0 or not connection.capabilities.chunking:
+        return True
+    if len(claim.head) == size:
+        return claim.head.endswith(b"\r\n")
+    start = max(0, size - 2) // CHUNK * CHUNK
+    end = b""
+    async for piece in spool.read(claim.message.queue_id, start):
+        end = (end + piece)[-2:]
+    return end == b"\r\n"
+
+
+async def _is_eight_bit(connection: Connection, claim: Claim, spool: Spool) -> bool:
+    """Whether the content has octets over 127. Read only where it matters: see `unmet_need`."""
+    if connection.capabilities.eight_bit_mime or claim.message.envelope.body != "8BITMIME":
+        return False
+    if not (claim.message.trace.isascii() and claim.head.isascii()):
+        return True
+    if len(claim.head) == claim.message.size:
+        return False
+    async for piece in spool.read(claim.message.queue_id, len(claim.head)):
+        if not piece.isascii():
+            return True
+    return False
+
+
+async def _pieces(claim: Claim, spool: Spool) -> AsyncIterator[bytes]:
+    """The content of a message too large for the claim to hold."""
+    yield claim.message.trace + claim.head
+    async for piece in spool.read(claim.message.queue_id, len(claim.head)):
+        yield piece

@@ -1,0 +1,364 @@
+"""One SMTP connection to a next hop: the asyncio shell around `smtp.ClientSession`.
+
+Moves bytes, keeps the deadlines of RFC 5321 §4.5.3.2 and holds a body back while the socket is
+full. It decides nothing about mail: a transaction goes in, verdicts come out.
+
+A small message costs its owner one future: the body is sent from the callback in which the
+server's 354 arrives.
+
+Invariants:
+- Every wait ends: by an answer, by the loss of the connection or by a deadline.
+- A transaction always returns one verdict for each recipient; it never raises for what the server
+  or the network does.
+- Of a large body no more is held than one piece and the transport's buffer.
+"""
+
+import asyncio
+import math
+import ssl
+from collections.abc import AsyncIterator
+
+from tideover.config.model import Outbound
+from tideover.primary.interface import NextHop
+from tideover.smtp.capabilities import Capabilities
+from tideover.smtp.client import ClientSession
+from tideover.smtp.client_values import (
+    ClientEvent,
+    Command,
+    Mail,
+    SendBody,
+    SessionEnded,
+    TlsGoAhead,
+    TransactionEnded,
+    Verdict,
+)
+from tideover.smtp.replies import Reply
+
+DATA_GO_AHEAD = 120.0
+"""Seconds to wait for 354 (RFC 5321 §4.5.3.2.4); a shorter command_timeout goes first."""
+
+DATA_BLOCK = 180.0
+"""Seconds for a piece of the body to leave (RFC 5321 §4.5.3.2.5)."""
+
+HANDSHAKE = 60.0
+"""Seconds for a TLS handshake."""
+
+FAREWELL = 5.0
+"""Seconds to wait for the answer to QUIT. Nothing depends on it."""
+
+
+class ConnectionFailed(Exception):  # noqa: N818 - says what happened
+    """No usable connection came about; `reply` is the server's, if it gave one."""
+
+    def __init__(self, text: str, reply: Reply | None = None) -> None:
+        super().__init__(text)
+        self.text = text
+        self.reply = reply
+
+    def __str__(self) -> str:
+        return f"{self.text}: {self.reply}" if self.reply is not None else self.text
+
+
+class HandshakeFailed(ConnectionFailed):
+    """STARTTLS was agreed on and then TLS did not come about."""
+
+
+def host_text(hop: NextHop) -> str:
+    """How a next hop is named in logs, states and DSNs: `name[address]:port`."""
+    name = "" if hop.name == hop.address else hop.name
+    return f"{name}[{hop.address}]:{hop.port}"
+
+
+class Connection(asyncio.Protocol):
+    """A connection to `hop`. Made by `transport.connect`; one owner uses it, one call at a time."""
+
+    def __init__(self, hop: NextHop, *, hostname: str, settings: Outbound) -> None:
+        self.hop = hop
+        self.host = host_text(hop)
+        self.tls: str | None = None
+        self.transactions = 0
+        self.ended: SessionEnded | None = None
+        self._settings = settings
+        self._session = ClientSession(hostname)
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._answer: asyncio.Future[bool] | None = None
+        self._content: bytes | None = None
+        self._verdicts: tuple[Verdict, ...] = ()
+        self._writable: asyncio.Future[None] | None = None  # set while the socket is full
+        self._closed: asyncio.Future[None] = self._loop.create_future()
+        self._deadline = math.inf
+        self._timer: asyncio.TimerHandle | None = None
+        # How often deadlines are looked at: rarely, as a timer a command would cost more than it.
+        self._tick = min(30.0, settings.command_timeout / 4, settings.data_timeout / 4)
+
+    # What the owner asks
+
+    def usable(self) -> bool:
+        """Whether another transaction may begin."""
+        return self._session.ready
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the server offers; after STARTTLS, what it offers under TLS."""
+        return self._session.capabilities
+
+    async def introduced(self) -> None:
+        """Wait for greeting and EHLO.
+
+        Raises:
+            ConnectionFailed: the server gave no service, or none in time.
+        """
+        await self._wait()
+
+    async def start_tls(self, context: ssl.SSLContext) -> None:
+        """STARTTLS, handshake, EHLO. Returns in clear when the server declines STARTTLS.
+
+        Raises:
+            HandshakeFailed: the handshake failed; the connection is gone.
+            ConnectionFailed: the session ended.
+        """
+        self._session.start_tls()
+        self._answer = None
+        self._flush()
+        if not await self._wait():
+            return
+        self._deadline = math.inf  # start_tls has its own
+        limit = min(HANDSHAKE, self._settings.command_timeout)
+        try:
+            secured = await self._loop.start_tls(
+                self._live_transport(),
+                self,
+                context,
+                server_hostname=self.hop.name,
+                ssl_handshake_timeout=limit,
+            )
+        except (OSError, TimeoutError) as error:  # ssl.SSLError is an OSError
+            self.abort(f"TLS handshake failed: {error}")
+            raise HandshakeFailed(f"TLS handshake failed: {error}") from error
+        if secured is None or self._session.closed:
+            raise HandshakeFailed(self.ended.text if self.ended else "lost in the TLS handshake")
+        self._transport = secured
+        self.tls = _tls_text(secured)
+        self._session.tls_established()
+        self._answer = None
+        self._flush()
+        await self._wait()
+
+    async def transact(self, mail: Mail, content: bytes) -> tuple[Verdict, ...]:
+        """Send a message that is in memory as a whole."""
+        self._content = content
+        self._begin(mail)
+        await self._wait()
+        return self._verdicts
+
+    async def transact_pieces(
+        self, mail: Mail, content: AsyncIterator[bytes]
+    ) -> tuple[Verdict, ...]:
+        """Send a message piece by piece; nothing is read from `content` before the go-ahead.
+
+        Raises:
+            Exception: whatever `content` raises; the connection has been dropped then, without an
+                end of data, and nothing was delivered.
+        """
+        self._content = None
+        self._begin(mail)
+        await self._wait()
+        if self._verdicts:
+            return self._verdicts
+        self._answer = self._loop.create_future()
+        try:
+            await self._send_pieces(mail.size, content)
+        except BaseException:
+            self.abort("sending was broken off")
+            raise
+        await self._answer
+        return self._verdicts
+
+    async def quit(self) -> None:
+        """Say goodbye, wait a little for the answer, close."""
+        if self._session.ready:
+            self._session.quit()
+            self._flush()
+            self._set_deadline(FAREWELL, exact=True)
+            await self._closed
+        else:
+            self.abort("closed by us")
+
+    def abort(self, text: str) -> None:
+        """Drop the connection now. An open transaction ends with verdicts that say `text`."""
+        self._handle(self._session.connection_lost(text, unsent=self._writable is not None))
+        if self._transport is not None:
+            self._transport.abort()
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The TCP connection is open."""
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - for the type checker
+        self._transport = transport
+        self._set_deadline(self._settings.command_timeout)
+
+    def data_received(self, data: bytes) -> None:
+        """Replies arrived."""
+        answered = self._session.answered
+        self._handle(self._session.receive_data(data))
+        # A reply that comes in drips doesn't win time; each whole one does.
+        if self._session.answered != answered:
+            self._set_deadline(self._limit())
+
+    def eof_received(self) -> bool:
+        """The server closed its side; SMTP has no half-open connections."""
+        self._handle(self._session.receive_eof())
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        text = f"connection lost: {exc}" if exc else "connection closed by the other side"
+        self._handle(self._session.connection_lost(text, unsent=self._writable is not None))
+        self.resume_writing()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if not self._closed.done():
+            self._closed.set_result(None)
+
+    def pause_writing(self) -> None:
+        """The socket is full."""
+        self._writable = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        """The socket takes more."""
+        if self._writable is not None and not self._writable.done():
+            self._writable.set_result(None)
+        self._writable = None
+
+    # Parts of the above
+
+    def _begin(self, mail: Mail) -> None:
+        self._answer = None
+        self._verdicts = ()
+        self.transactions += 1
+        self._session.begin(mail)
+        self._flush()
+
+    async def _send_pieces(self, size: int, content: AsyncIterator[bytes]) -> None:
+        left = size
+        async for piece in content:
+            left -= len(piece)
+            self._session.send_body(piece, last=left == 0)
+            self._flush()
+            if self._writable is not None:
+                await self._writable
+            if self._session.closed:
+                return
+        if left:
+            raise ValueError(f"{left} octets of the stored message are missing")
+
+    async def _wait(self) -> bool:
+        """Until the server's next word to us; True says that it is the go-ahead for TLS."""
+        if self._answer is None:
+            self._answer = self._loop.create_future()
+            if self.ended is not None:
+                self._fail(self.ended)
+        return await self._answer
+
+    def _handle(self, events: list[ClientEvent]) -> None:
+        for event in events:
+            kind = type(event)
+            if kind is SendBody:
+                if self._content is None:
+                    self._resolve(handshake=False)
+                else:
+                    self._session.send_body(self._content, last=True)
+                    self._content = None
+            elif isinstance(event, TransactionEnded):
+                self._content = None
+                self._verdicts = event.verdicts
+                self._resolve(handshake=False)
+            elif isinstance(event, SessionEnded):
+                self.ended = event
+                self._fail(event)
+                if self._transport is not None:
+                    self._transport.abort()
+            else:
+                self._resolve(handshake=kind is TlsGoAhead)
+        self._flush()
+
+    def _flush(self) -> None:
+        out = self._session.data_to_send()
+        if out and self._transport is not None:
+            self._transport.write(out)
+            self._set_deadline(self._limit())
+
+    def _limit(self) -> float:
+        """How long the reply that is due next may take, or what keeps it from coming."""
+        awaited = self._session.awaited
+        settings = self._settings
+        if awaited is None:
+            return math.inf
+        if awaited is Command.BODY:
+            if self._session.sending:
+                return min(DATA_BLOCK, settings.command_timeout)
+            return settings.data_timeout
+        if awaited is Command.DATA:
+            return min(DATA_GO_AHEAD, settings.command_timeout)
+        return settings.command_timeout
+
+    def _resolve(self, *, handshake: bool) -> None:
+        if self._answer is None:
+            self._answer = self._loop.create_future()
+        if not self._answer.done():
+            self._answer.set_result(handshake)
+
+    def _fail(self, event: SessionEnded) -> None:
+        """Tell a waiter that no answer will come; a transaction has had its verdicts before."""
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(ConnectionFailed(event.text, event.reply))
+
+    def _live_transport(self) -> asyncio.Transport:
+        if self._transport is None:
+            raise ConnectionFailed("not connected")
+        return self._transport
+
+    # Deadlines
+
+    def _set_deadline(self, seconds: float, *, exact: bool = False) -> None:
+        self._deadline = self._loop.time() + seconds
+        if exact and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._timer is None and not self._closed.done():
+            self._timer = self._loop.call_later(min(self._tick, seconds), self._check_deadline)
+
+    def _check_deadline(self) -> None:
+        self._timer = None
+        left = self._deadline - self._loop.time()
+        if left > 0:
+            self._timer = self._loop.call_later(min(self._tick, left), self._check_deadline)
+            return
+        awaited = self._session.awaited
+        self.abort(f"timeout waiting for {_WAITS[awaited]}" if awaited is not None else "timeout")
+
+
+_WAITS = {
+    Command.GREETING: "the greeting",
+    Command.EHLO: "the reply to EHLO",
+    Command.HELO: "the reply to HELO",
+    Command.STARTTLS: "the reply to STARTTLS",
+    Command.MAIL: "the reply to MAIL",
+    Command.RCPT: "the reply to RCPT",
+    Command.DATA: "the reply to DATA",
+    Command.BODY: "the reply to the message",
+    Command.RSET: "the reply to RSET",
+    Command.QUIT: "the reply to QUIT",
+}
+
+
+def _tls_text(transport: asyncio.Transport) -> str | None:
+    """Version and cipher, as in `TLSv1.3 TLS_AES_256_GCM_SHA384`."""
+    secure = transport.get_extra_info("ssl_object")
+    if secure is None:
+        return None
+    cipher = secure.cipher()
+    return f"{secure.version()} {cipher[0]}" if cipher else str(secure.version())

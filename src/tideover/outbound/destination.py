@@ -1,0 +1,313 @@
+"""One destination: the hosts that one or many domains' mail goes home to.
+
+    unknown ──reached──► up ◄────at full pace, or nothing waits────┐
+       │                  │                                        │
+       └────not reached───┴──────► down ──────reached────► recovering
+
+While it is down one task probes it for all its mail; messages are not tried. While no mail waits
+there is no task at all, only, for one that is down, a timer for a rare probe. The connection by
+which a probe succeeded carries the first message home.
+
+A host that fails is passed over by further connections for a while; probes try all hosts again, so
+that nothing stale keeps us from one that has come back.
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from heapq import nsmallest
+
+from msgspec import Struct
+
+from tideover.events.records import PrimaryChanged
+from tideover.outbound.connection import Connection, ConnectionFailed, host_text
+from tideover.outbound.context import Context
+from tideover.outbound.drain import Drain
+from tideover.outbound.lane import Lane
+from tideover.outbound.pacing import Pace
+from tideover.outbound.probe import probe
+from tideover.outbound.transport import first_of
+from tideover.primary.interface import NextHop, PrimaryState
+
+STAGGER = 1.0
+"""Seconds that the next host of a route is not begun while the one before has not answered."""
+
+PASS_OVER = 30.0
+"""Seconds that a host which failed is passed over while there are others."""
+
+SILENCE = 3
+"""Probes begun without any answer after which a destination counts as down."""
+
+_NAMED = 5  # domains named in an event
+
+
+class DestinationStatus(Struct, frozen=True, kw_only=True):
+    """What is known of a domain's way home. `since` is Unix time, `reason` for the operator."""
+
+    state: PrimaryState
+    since: float
+    reason: str
+    destination: str | None = None
+    hops: tuple[str, ...] = ()
+    connections: int = 0
+    in_flight: int = 0
+
+
+class Destination:
+    """The mail of all lanes that share the route `key`. Its methods are for the dispatcher."""
+
+    def __init__(self, key: str, hops: tuple[NextHop, ...], context: Context) -> None:
+        self.key = key
+        self.hops = hops
+        self.lanes: set[Lane] = set()  # all that are routed here
+        self.state = PrimaryState.UNKNOWN
+        self.since = context.clock()
+        self.reason = "not tried yet"
+        self._context = context
+        self._waiting: deque[Lane] = deque()  # those that may have mail to claim, in turn
+        self._pace = Pace(context.settings.first_connections, context.settings.max_connections)
+        self._troubled: dict[str, int] = {}
+        self._passed_over: dict[NextHop, float] = {}
+        self._hurry = asyncio.Event()
+        self._not_before = 0.0
+        self._silent = 0
+        self._idle_interval = context.settings.probe_interval
+        self._idle_timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._drain: Drain | None = None
+        self._looking = False  # the task is an idle probe
+        self._proving = False  # it took a connection before, but no mail
+        self._stopping = False
+
+    # What the dispatcher asks
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is going on."""
+        return self._task is None
+
+    def add(self, lane: Lane) -> None:
+        """A lane has mail. Call once for each time that `lane.mail` becomes true."""
+        self._waiting.append(lane)
+        if self._drain is not None:
+            self._drain.wake()
+        elif self._looking and self._task is not None:
+            self._task.cancel()  # probing in earnest begins now
+        self._start()
+
+    def dismiss(self, lane: Lane) -> None:
+        """A lane has nothing more to claim."""
+        with contextlib.suppress(ValueError):
+            self._waiting.remove(lane)
+        if not self._waiting and self._drain is None and self._task is not None:
+            self._task.cancel()  # it is probing, for nobody now
+
+    def withdraw(self, lane: Lane) -> None:
+        """A lane is held or goes elsewhere: what was claimed for it and not begun goes back."""
+        self.dismiss(lane)
+        if self._drain is not None:
+            self._context.spawn(self._drain.withdraw(lane.domain))
+
+    def leave(self, lane: Lane) -> None:
+        """A lane is routed elsewhere from now on."""
+        self.lanes.discard(lane)
+        self.withdraw(lane)
+        if not self.lanes:
+            self._cancel_idle_timer()
+
+    def hurry(self) -> None:
+        """Somebody wants to know: probe now."""
+        self._not_before = 0.0
+        self._passed_over.clear()
+        self._hurry.set()
+
+    def reconfigure(self) -> None:
+        """The context's settings have changed."""
+        settings = self._context.settings
+        self._pace.configure(settings.first_connections, settings.max_connections)
+        self.hurry()
+
+    def status(self) -> DestinationStatus:
+        """How things stand."""
+        drain = self._drain
+        return DestinationStatus(
+            state=self.state,
+            since=self.since,
+            reason=self.reason,
+            destination=self.key,
+            hops=tuple(host_text(hop) for hop in self.hops),
+            connections=len(drain.connections) if drain is not None else 0,
+            in_flight=drain.in_flight if drain is not None else 0,
+        )
+
+    def stop(self) -> None:
+        """Finish the transactions under way and begin nothing new."""
+        self._stopping = True
+        self._cancel_idle_timer()
+        if self._drain is not None:
+            self._drain.stop()
+        elif self._task is not None:
+            self._task.cancel()
+
+    def abort(self, reason: str) -> None:
+        """The grace period is over."""
+        if self._drain is not None:
+            self._drain.abort(reason)
+
+    # Its one task, which lives while mail waits
+
+    def _start(self) -> None:
+        if self._task is None and self._waiting and not self._stopping:
+            self._cancel_idle_timer()
+            self._hurry.clear()
+            self._task = self._context.spawn(self._run())
+
+    async def _run(self) -> None:
+        try:
+            while self._waiting and not self._stopping:
+                await self._bring_home(await self._reach())
+        finally:
+            self._task = None
+            self._watch_idle()
+            self._start()  # mail may have come in the moment of a cancellation
+
+    async def _reach(self) -> Connection:
+        """Probe until there is a connection."""
+        loop = asyncio.get_running_loop()
+        if (pause := self._not_before - loop.time()) > 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._hurry.wait()
+            self._hurry.clear()
+        self._silent = 0
+        connection = await probe(
+            self._walk,
+            interval=self._until_next_probe,
+            failed=lambda error: self._unreachable(str(error)),
+            hurry=self._hurry,
+        )
+        self._reached(connection)
+        return connection
+
+    async def _bring_home(self, first: Connection) -> None:
+        drain = self._drain = Drain(
+            self._context,
+            self._waiting,
+            self._pace,
+            self._troubled,
+            connect=self._walk,
+            improved=self._improved,
+        )
+        try:
+            await drain.run(first)
+        finally:
+            self._drain = None
+        if drain.failure is None:
+            self._proving = False
+            if self.state is not PrimaryState.UP:
+                self._become(PrimaryState.UP, "all that waited has been brought home")
+        elif not drain.productive:
+            # It takes connections but no mail: not to be asked again at once.
+            self._proving = True
+            interval = self._context.jitter(self._context.settings.probe_interval)
+            self._not_before = asyncio.get_running_loop().time() + interval
+            self._unreachable(drain.failure)
+
+    # Reaching a host
+
+    async def _walk(self) -> Connection:
+        """Try the hosts in their order; the first connection that comes about."""
+        hops = self.hops
+        if self.state is not PrimaryState.DOWN:
+            now = asyncio.get_running_loop().time()
+            hops = tuple(h for h in hops if self._passed_over.get(h, 0.0) <= now) or hops
+        async with self._context.probes:
+            return await first_of(
+                hops, self._context.connect, stagger=STAGGER, failed=self._pass_over
+            )
+
+    def _pass_over(self, hop: NextHop, _error: ConnectionFailed) -> None:
+        self._passed_over[hop] = asyncio.get_running_loop().time() + PASS_OVER
+
+    def _until_next_probe(self) -> float:
+        """Called after each probe that was begun."""
+        self._silent += 1
+        if self._silent > SILENCE:
+            self._unreachable("no answer")
+        return self._context.jitter(self._context.settings.probe_interval)
+
+    def _unreachable(self, reason: str) -> None:
+        if reason != "no answer" or self.state is not PrimaryState.DOWN:
+            self._become(PrimaryState.DOWN, reason)
+
+    def _reached(self, connection: Connection) -> None:
+        self._passed_over.pop(connection.hop, None)
+        self._idle_interval = self._context.settings.probe_interval
+        if self.state is PrimaryState.DOWN:
+            self._pace.restart()
+            if not self._proving:
+                self._become(PrimaryState.RECOVERING, f"{connection.host} answers again")
+        elif self.state is PrimaryState.UNKNOWN:
+            self._become(PrimaryState.UP, f"{connection.host} answers")
+
+    def _improved(self) -> None:
+        self._proving = False
+        if self.state is PrimaryState.DOWN:
+            self._become(PrimaryState.RECOVERING, "it takes mail again")
+        if self.state is PrimaryState.RECOVERING and self._pace.at_maximum:
+            self._become(PrimaryState.UP, "it bears the full pace")
+
+    def _become(self, state: PrimaryState, reason: str) -> None:
+        self.reason = reason
+        if state is self.state:
+            return
+        before, self.state = self.state, state
+        self.since = self._context.clock()
+        self._context.emit(
+            PrimaryChanged(
+                time=self.since,
+                destination=self.key,
+                before=before.value,
+                after=state.value,
+                reason=reason,
+                domains=tuple(nsmallest(_NAMED, (lane.domain for lane in self.lanes))),
+            )
+        )
+
+    # Rare probes while no mail waits
+
+    def _watch_idle(self) -> None:
+        if self.state is not PrimaryState.DOWN or self._stopping or not self.lanes:
+            return
+        delay = self._context.jitter(self._idle_interval)
+        most = self._context.settings.idle_probe_interval
+        self._idle_interval = min(max(most, self._context.settings.probe_interval),
+                                  self._idle_interval * 2)  # fmt: skip
+        loop = asyncio.get_running_loop()
+        self._idle_timer = loop.call_later(delay, self._probe_idle)
+
+    def _cancel_idle_timer(self) -> None:
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+            self._idle_timer = None
+
+    def _probe_idle(self) -> None:
+        self._idle_timer = None
+        if self._task is None and not self._stopping:
+            self._task = self._context.spawn(self._look())
+
+    async def _look(self) -> None:
+        """One probe that carries no mail."""
+        self._looking = True
+        try:
+            connection = await self._walk()
+            self._pace.restart()
+            self._become(PrimaryState.UP, f"{connection.host} answers again")
+            await connection.quit()
+        except ConnectionFailed as error:
+            self._unreachable(str(error))
+        finally:
+            self._looking = False
+            self._task = None
+            self._watch_idle()
+            self._start()

@@ -1,0 +1,318 @@
+"""Brings queued mail home: from notices of arrival to routes, destinations and outcomes.
+
+Knows which domains may have mail waiting, not which messages: what there is, is claimed from the
+spool, oldest first. A domain costs a small object and no task.
+
+Keeps the queue's clockwork going: deferred mail is woken when its time has come, leases in hand are
+lengthened, leases of the dead are recovered, and now and then the spool is asked what it holds,
+which finds all mail that nobody gave notice of (released by an operator, or left by another
+process).
+
+After a start every lease is an attempt of a process that died; its end is unknown and told so.
+"""
+
+import asyncio
+import contextlib
+import math
+import random
+import ssl
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from typing import Any, TypeVar
+
+from tideover.config.model import Outbound
+from tideover.events.clock import now as wall_clock
+from tideover.events.records import DeliveryUnknown, EventSink
+from tideover.outbound.context import PROBES, Context
+from tideover.outbound.destination import DestinationStatus
+from tideover.outbound.lane import Lane
+from tideover.outbound.ledger import LEASE, Ledger
+from tideover.outbound.routing import Routing
+from tideover.outbound.settle import RETRY, Settler
+from tideover.primary.interface import PrimaryState, Router
+from tideover.spool.interface import DomainHold, Filter, Lost, Spool, SpoolError, State
+
+_T = TypeVar("_T")
+
+SURVEY = 60.0
+"""Seconds between looks at what the spool holds, beyond those that have a reason."""
+
+_SURVEY_SHARE = 20.0  # a survey costs at most a twentieth of the time
+_LONGEST = 3600.0  # no timer is longer: clocks get set
+_ABORTED = 5.0  # seconds to record the ends of transactions that were aborted
+
+
+class Dispatcher:
+    """Give it to a task as `run()`; tell it of new mail by `notify`.
+
+    `grace` is how many seconds a stop waits for transactions under way. `tls` is None to never
+    use STARTTLS.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        router: Router,
+        *,
+        hostname: str,
+        settings: Outbound,
+        emit: EventSink,
+        tls: ssl.SSLContext | None,
+        grace: float = 8.0,
+        clock: Callable[[], float] = wall_clock,
+        chance: random.Random | None = None,
+    ) -> None:
+        self._spool = spool
+        self._emit = emit
+        self._clock = clock
+        self._grace = grace
+        self._lanes: dict[str, Lane] = {}
+        self._ledger = Ledger()
+        self._context = Context(
+            spool=spool,
+            settler=Settler(spool, emit, clock),
+            ledger=self._ledger,
+            emit=emit,
+            clock=clock,
+            chance=chance or random.Random(),  # noqa: S311 - jitter only
+            spawn=self._spawn,
+            notify=self.notify,
+            deferred=self._deferred,
+            hostname=hostname,
+            settings=settings,
+            tls=tls,
+            probes=asyncio.Semaphore(PROBES),
+        )
+        self._routing = Routing(router, self._context)
+        self._poke = asyncio.Event()
+        self._group: asyncio.TaskGroup | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._early: list[Lane] = []  # with mail before run()
+        self._wake_at = 0.0
+        self._woken_at = 0.0
+        self._survey_at = 0.0
+        self._next_survey = 0.0  # not before
+        self._leases_at = math.inf
+
+    # What others ask
+
+    def notify(self, domain: str, count: int = 1) -> None:
+        """Mail for a domain has been accepted, or is queued again. Cheap; never waits."""
+        lane = self._lanes.get(domain)
+        if lane is None:
+            lane = self._lanes[domain] = Lane(domain)
+        lane.arrivals += count
+        if not lane.mail:
+            lane.mail = True
+            if lane.hold is None:
+                self._place(lane)
+
+    async def flush(self, domains: Collection[str] | None = None) -> int:
+        """Try now what is deferred, for these domains or all; probe at once what is down.
+
+        Returns how many recipients were deferred. Raises SpoolError.
+        """
+        now = self._clock()
+        deferred = (State.DEFERRED,)
+        count = 0
+        for domain in domains if domains is not None else (None,):
+            count += await self._spool.release(Filter(domain=domain, states=deferred), now=now)
+        for name in self._lanes if domains is None else domains:
+            lane = self._lanes.get(name)
+            if lane is None:
+                continue
+            if lane.destination is not None:
+                lane.destination.hurry()
+            elif lane.mail:
+                self._routing.ask(lane)
+        self._survey_at = 0.0
+        self._poke.set()
+        return count
+
+    def set_hold(self, domain: str, hold: DomainHold | None) -> None:
+        """Stop or resume a domain's mail. The spool's own record is the caller's matter."""
+        lane = self._lanes.get(domain)
+        if lane is None:
+            lane = self._lanes[domain] = Lane(domain)
+        before, lane.hold = lane.hold, hold
+        if hold is not None and before is None and lane.destination is not None:
+            lane.destination.withdraw(lane)
+        elif hold is None and before is not None and lane.mail:
+            self._place(lane)
+
+    def status(self) -> Mapping[str, DestinationStatus]:
+        """How things stand for each domain that has had mail since the start."""
+        known = {d: d.status() for d in self._routing.destinations.values()}
+        return {
+            lane.domain: self._lane_status(
+                lane, known.get(lane.destination) if lane.destination is not None else None
+            )
+            for lane in self._lanes.values()
+        }
+
+    def reconfigure(self, *, hostname: str, settings: Outbound, router: Router) -> None:
+        """Go on with a new configuration: all routes are asked for again."""
+        self._context.hostname = hostname
+        self._context.settings = settings
+        self._routing.router = router
+        for lane in self._lanes.values():
+            lane.stale = True
+            if lane.mail or lane.destination is not None:
+                self._ask(lane)
+        for destination in list(self._routing.destinations.values()):
+            destination.reconfigure()
+
+    async def run(self) -> None:
+        """Work until cancelled; then stop cleanly, within the grace period."""
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            try:
+                await self._begin()
+                await self._keep()
+            except asyncio.CancelledError:
+                await self._stop()
+                raise
+            finally:
+                for destination in self._routing.destinations.values():
+                    destination.stop()
+
+    # Beginning and end
+
+    async def _begin(self) -> None:
+        lost = await self._insist(lambda: self._spool.recover(now=self._clock(), all_leases=True))
+        self._tell_lost(lost, "the daemon ended during the attempt")
+        for hold in await self._insist(self._spool.domain_holds):
+            self.set_hold(hold.domain, hold)
+        self._leases_at = self._clock() + LEASE / 3
+        early, self._early = self._early, []
+        for lane in early:
+            if lane.hold is None:
+                self._place(lane)
+
+    async def _stop(self) -> None:
+        destinations = list(self._routing.destinations.values())
+        for destination in destinations:
+            destination.stop()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=self._grace)
+        for destination in destinations:
+            destination.abort("the daemon stops")
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_ABORTED)
+
+    # The clockwork
+
+    async def _keep(self) -> None:
+        while True:
+            self._poke.clear()
+            pause = RETRY
+            with contextlib.suppress(SpoolError):
+                await self._do_what_is_due()
+                pause = 0.0
+            next_route = self._routing.ask_again(self._clock())
+            due = min(self._wake_at, self._survey_at, self._leases_at, next_route)
+            pause = max(pause, min(due - self._clock(), _LONGEST))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._poke.wait()
+
+    async def _do_what_is_due(self) -> None:
+        now = self._clock()
+        if self._leases_at <= now:
+            if aged := self._ledger.aged(now):
+                await self._spool.extend(aged, lease=LEASE, now=now)
+            self._tell_lost(await self._spool.recover(now=now), "its process was lost")
+            self._leases_at = now + LEASE / 3
+        if self._wake_at <= now:
+            await self._wake(now)
+        if self._survey_at <= now:
+            await self._survey(now)
+
+    async def _wake(self, now: float) -> None:
+        """Deferred mail whose time has come is queued again; at most once a second."""
+        self._wake_at = math.inf
+        try:
+            following = await self._spool.wake(now=now)
+        except SpoolError:
+            self._wake_at = now
+            raise
+        self._woken_at = now
+        if following is not None:
+            self._deferred(following)
+        self._survey_at = min(self._survey_at, max(now, self._next_survey))
+
+    def _deferred(self, at: float) -> None:
+        at = max(at, self._woken_at + 1.0)
+        if at < self._wake_at:
+            self._wake_at = at
+            self._poke.set()
+
+    async def _survey(self, now: float) -> None:
+        """Compare what we think with what lies in the spool."""
+        began = asyncio.get_running_loop().time()
+        seen = [(lane, lane.arrivals) for lane in self._lanes.values() if lane.mail]
+        queued = {count.domain for count in await self._spool.counts() if count.queued}
+        for domain in queued:
+            self.notify(domain)
+        for lane, arrivals in seen:
+            if lane.mail and lane.arrivals == arrivals and lane.domain not in queued:
+                lane.mail = False
+                if lane.destination is not None:
+                    lane.destination.dismiss(lane)
+        cost = asyncio.get_running_loop().time() - began
+        self._next_survey = now + max(1.0, cost * _SURVEY_SHARE)
+        self._survey_at = max(self._next_survey, now + SURVEY)
+
+    def _tell_lost(self, lost: Sequence[Lost], reason: str) -> None:
+        for one in lost:
+            self._emit(
+                DeliveryUnknown(
+                    message=one.queue_id,
+                    domain=one.domain,
+                    recipients=one.addresses,
+                    host="",
+                    reason=reason,
+                )
+            )
+            self.notify(one.domain)
+
+    # Parts of the above
+
+    def _place(self, lane: Lane) -> None:
+        if self._group is None:
+            self._early.append(lane)
+        else:
+            self._routing.place(lane)
+
+    def _ask(self, lane: Lane) -> None:
+        if self._group is not None:
+            self._routing.ask(lane)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        if self._group is None:
+            work.close()
+            raise RuntimeError("the dispatcher doesn't run")
+        task = self._group.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _insist(self, ask: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+        while True:
+            try:
+                return await ask()
+            except SpoolError:
+                await asyncio.sleep(RETRY)
+
+    def _lane_status(self, lane: Lane, status: DestinationStatus | None) -> DestinationStatus:
+        if lane.hold is not None:
+            return DestinationStatus(
+                state=PrimaryState.HELD, since=lane.hold.since, reason=lane.hold.reason
+            )
+        if status is not None:
+            return status
+        trouble = lane.trouble
+        return DestinationStatus(
+            state=PrimaryState.UNKNOWN,
+            since=0.0,
+            reason=trouble.text if trouble is not None else "no route yet",
+        )

@@ -1,0 +1,331 @@
+"""Bringing home what waits for one destination, while it takes mail.
+
+Workers, one a connection, take claims from a small shared buffer, so that one claim statement
+serves many messages. How many there are is `pacing`'s matter. A worker goes on to its next message
+only when the end of the one before is durable (I4).
+
+Destinations wait, not messages: a message whose connection failed goes back to the buffer, or to
+the queue, without an attempt counted. Only one that fails `PATIENCE` times in a row in this way is
+put off by itself: it may be what breaks the server, and must not hold up all others.
+
+A drain ends when no worker is left: since nothing waits any more, or since the last connection
+failed. It leaves no claim behind.
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+
+from tideover.outbound.attempt import Outcomes, attempt
+from tideover.outbound.connection import Connection, ConnectionFailed
+from tideover.outbound.context import Context
+from tideover.outbound.lane import Lane
+from tideover.outbound.ledger import LEASE
+from tideover.outbound.outcome import Deferred, Unknown
+from tideover.outbound.pacing import Pace
+from tideover.outbound.settle import RETRY, conclude_attempt, return_unused
+from tideover.spool.interface import Claim, SpoolError, State
+
+IDLE = 5.0
+"""Seconds a connection is kept for the next message."""
+
+PATIENCE = 3
+"""Times in a row that a message may lose its connection before it gets a backoff of its own."""
+
+_TROUBLED = 1000
+
+
+class Drain:
+    """The workers of one destination. `lanes` are its domains that may have mail, in turn.
+
+    `connect` makes a further connection (or raises ConnectionFailed); `improved` is called when a
+    message got its answer.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        lanes: deque[Lane],
+        pace: Pace,
+        troubled: dict[str, int],
+        *,
+        connect: Callable[[], Awaitable[Connection]],
+        improved: Callable[[], None],
+    ) -> None:
+        self._context = context
+        self._lanes = lanes
+        self._pace = pace
+        self._troubled = troubled
+        self._connect = connect
+        self._improved = improved
+        self._ready: deque[Claim] = deque()
+        self._idle: deque[asyncio.Future[Claim | None]] = deque()
+        self._poke = asyncio.Event()
+        self._stopping = False
+        self._workers = 0
+        self._opening = 0
+        self._spawn_after = 0.0
+        self.connections: set[Connection] = set()
+        self.in_flight = 0
+        self.failure: str | None = None
+        self.productive = False
+
+    # What the destination asks
+
+    async def run(self, first: Connection) -> None:
+        """Drain, beginning with one connection.
+
+        Afterwards `failure` says why it broke off, if it did, and `productive` whether the
+        connection that failed last had got any message answered.
+        """
+        self._spawn(first)
+        while self._workers:
+            self._poke.clear()
+            if not self._stopping and len(self._ready) < self._low_water():
+                await self._refill()
+            self._spawn_more()
+            await self._poke.wait()
+        reason = self.failure if self.failure is not None and not self._stopping else None
+        await self._give_back(list(self._ready), reason)
+
+    def wake(self) -> None:
+        """A lane has mail."""
+        self._poke.set()
+
+    def stop(self) -> None:
+        """Finish what is under way, begin nothing new."""
+        self._stopping = True
+        while self._idle:
+            _resolve(self._idle.popleft(), None)
+
+    def abort(self, reason: str) -> None:
+        """Drop all connections; their messages end as the protocol's state says."""
+        self.stop()
+        for connection in list(self.connections):
+            connection.abort(reason)
+
+    async def withdraw(self, domain: str) -> None:
+        """Give back what was claimed for a domain and not begun (it is held, or goes elsewhere)."""
+        taken = [claim for claim in self._ready if _domain(claim) == domain]
+        for claim in taken:
+            self._ready.remove(claim)
+        await self._give_back(taken, None)
+
+    # Claims
+
+    def _low_water(self) -> int:
+        return max(8, self._workers)
+
+    async def _refill(self) -> None:
+        """Claim for one domain after the other, until the buffer is full enough."""
+        context = self._context
+        while self._lanes and len(self._ready) < self._low_water() and not self._stopping:
+            lane = self._lanes.popleft()
+            lane.mail = False
+            limit = context.ledger.limit()
+            now = context.clock()
+            try:
+                claims = await context.spool.claim(lane.domain, limit=limit, lease=LEASE, now=now)
+            except SpoolError:
+                context.notify(lane.domain)
+                await asyncio.sleep(RETRY)
+                continue
+            for claim in claims:
+                context.ledger.add(claim, now)
+            if lane.hold is not None or lane.destination is None:
+                await self._give_back(list(claims), None)
+                continue
+            if len(claims) == limit:
+                context.notify(lane.domain)
+            self._offer(claims)
+
+    def _offer(self, claims: Sequence[Claim]) -> None:
+        for claim in claims:
+            while self._idle:
+                waiter = self._idle.pop()  # the last one: what isn't needed may time out
+                if not waiter.done():
+                    waiter.set_result(claim)
+                    break
+            else:
+                self._ready.append(claim)
+
+    async def _next_claim(self) -> Claim | None:
+        """The next message; None when the worker is to end."""
+        if self._stopping:
+            return None
+        if self._ready:
+            claim = self._ready.popleft()
+            if self._lanes and len(self._ready) < self._low_water():
+                self._poke.set()
+            return claim
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[Claim | None] = loop.create_future()
+        self._idle.append(waiter)
+        self._poke.set()
+        timer = loop.call_later(IDLE, _resolve, waiter, None)
+        try:
+            return await waiter
+        finally:
+            timer.cancel()
+            with contextlib.suppress(ValueError):
+                self._idle.remove(waiter)
+
+    async def _give_back(self, claims: Sequence[Claim], reason: str | None) -> None:
+        """Return claims that were not tried."""
+        if not claims:
+            return
+        self._ready = deque(claim for claim in self._ready if claim not in claims)
+        await self._context.settler.settle(return_unused(claims, reason), ())
+        for claim in claims:
+            self._context.ledger.remove(claim)
+            self._context.notify(_domain(claim))
+
+    # Workers
+
+    def _spawn_more(self) -> None:
+        """A worker for each waiting claim that none is about to take, as far as the pace allows."""
+        if self._stopping:
+            return
+        now = asyncio.get_running_loop().time()
+        while len(self._ready) > self._opening and self._workers < self._pace.allowed:
+            if now < self._spawn_after:
+                return
+            self._spawn(None)
+
+    def _spawn(self, connection: Connection | None) -> None:
+        self._workers += 1
+        self._opening += connection is None
+        self._context.spawn(self._work(connection))
+
+    async def _work(self, connection: Connection | None) -> None:
+        """One worker: a connection, and message after message on it."""
+        try:
+            if connection is None:
+                try:
+                    connection = await self._connect()
+                finally:
+                    self._opening -= 1
+            self.connections.add(connection)
+            await self._use(connection)
+        except ConnectionFailed as error:
+            self._strain(str(error), productive=False)
+        finally:
+            self._workers -= 1
+            self._poke.set()
+        if connection is not None:
+            self.connections.discard(connection)
+            await connection.quit()
+
+    async def _use(self, connection: Connection) -> None:
+        most = self._context.settings.messages_per_connection
+        if (limit := connection.capabilities.mail_max) is not None:
+            most = min(most, limit)
+        answered = 0
+        while connection.transactions < most:
+            claim = await self._next_claim()
+            if claim is None:
+                return
+            if not connection.usable():  # closed by the server while it was idle
+                self._ready.appendleft(claim)
+                return
+            trouble = await self._deliver(connection, claim)
+            if trouble is not None:
+                self._strain(trouble, productive=answered > 0)
+                return
+            answered += 1
+            if self._pace.succeeded():
+                self._poke.set()
+            self._improved()
+            if not connection.usable():
+                return
+
+    def _strain(self, reason: str, *, productive: bool) -> None:
+        """The destination showed weakness: slower, and for a while no further connections."""
+        self._pace.failed()
+        self.failure = reason
+        self.productive = productive
+        loop = asyncio.get_running_loop()
+        pause = 0.0 if productive else self._context.settings.probe_interval
+        self._spawn_after = loop.time() + pause
+        loop.call_later(pause, self._poke.set)
+
+    # Messages
+
+    async def _deliver(self, connection: Connection, claim: Claim) -> str | None:
+        """One message to its end. Returns what is wrong with the connection, if it is."""
+        self.in_flight += 1
+        try:
+            outcomes = await self._attempt(connection, claim)
+            trouble = _trouble(outcomes)
+            if trouble is None:
+                self._troubled.pop(claim.message.queue_id, None)
+            elif all(type(outcome) is Deferred for _, outcome in outcomes):
+                if not self._tried_too_often(claim):
+                    self._ready.appendleft(claim)
+                    return trouble
+                outcomes = [(index, Deferred(trouble, message_specific=True))
+                            for index, _ in outcomes]  # fmt: skip
+            await self._settle(connection, claim, outcomes)
+            return trouble
+        finally:
+            self.in_flight -= 1
+
+    async def _attempt(self, connection: Connection, claim: Claim) -> Outcomes:
+        try:
+            return await attempt(connection, claim, self._context.spool)
+        except Exception as error:
+            connection.abort("internal error")
+            text = f"internal error: {type(error).__name__}: {error}"
+            return [(index, Deferred(text, message_specific=True)) for index in claim.indexes]
+
+    def _tried_too_often(self, claim: Claim) -> bool:
+        queue_id = claim.message.queue_id
+        times = self._troubled.pop(queue_id, 0) + 1
+        if times >= PATIENCE:
+            return True
+        if len(self._troubled) >= _TROUBLED:  # the oldest is forgotten, and gets more tries
+            self._troubled.pop(next(iter(self._troubled)))
+        self._troubled[queue_id] = times
+        return False
+
+    async def _settle(self, connection: Connection, claim: Claim, outcomes: Outcomes) -> None:
+        context = self._context
+        ending = conclude_attempt(
+            claim,
+            outcomes,
+            host=connection.host,
+            tls=connection.tls,
+            now=context.clock(),
+            chance=context.chance.random(),
+            terms=context.terms(),
+        )
+        await context.settler.settle(ending.settlements, ending.events)
+        context.ledger.remove(claim)
+        for settlement in ending.settlements:
+            for change in settlement.changes:
+                if change.state is State.QUEUED:
+                    context.notify(_domain(claim))
+                elif change.state is State.DEFERRED:
+                    context.deferred(change.not_before)
+        for domain in ending.reports_to:
+            context.notify(domain)
+
+
+def _trouble(outcomes: Outcomes) -> str | None:
+    """What an attempt says against the connection or the host, or None."""
+    for _, outcome in outcomes:
+        if isinstance(outcome, Unknown) or (
+            isinstance(outcome, Deferred) and not outcome.message_specific
+        ):
+            return outcome.text
+    return None
+
+
+def _domain(claim: Claim) -> str:
+    return claim.message.recipients[claim.indexes[0]].domain
+
+
+def _resolve(waiter: "asyncio.Future[Claim | None]", value: Claim | None) -> None:
+    if not waiter.done():
+        waiter.set_result(value)

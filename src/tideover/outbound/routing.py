@@ -1,0 +1,123 @@
+"""Which destination each domain's mail goes to, asked of the router a few at a time.
+
+Mail is never given up for what DNS says: without a route a domain waits and its route is asked
+again when the router says so. A route that is known stays in use while DNS only has temporary
+trouble. A null MX keeps the mail too; it is reported as trouble.
+"""
+
+import heapq
+from collections import deque
+from itertools import count
+
+from tideover.events.records import RouteChanged, RouteTrouble
+from tideover.outbound.connection import host_text
+from tideover.outbound.context import Context
+from tideover.outbound.destination import Destination
+from tideover.outbound.lane import Lane
+from tideover.primary.interface import NoRoute, Route, Router, Trouble
+
+ASKERS = 16
+"""Look-ups under way at once."""
+
+
+class Routing:
+    """Routes lanes to destinations, which it owns."""
+
+    def __init__(self, router: Router, context: Context) -> None:
+        self.router = router
+        self.destinations: dict[str, Destination] = {}
+        self._context = context
+        self._to_ask: deque[Lane] = deque()
+        self._askers = 0
+        self._again: list[tuple[float, int, Lane]] = []  # a heap; see Lane.ask_at
+        self._order = count()
+
+    def ask(self, lane: Lane) -> None:
+        """Look a lane's route up; the lane is placed when the answer is there."""
+        if lane.asking:
+            return
+        lane.asking = True
+        self._to_ask.append(lane)
+        if self._askers < ASKERS:
+            self._askers += 1
+            self._context.spawn(self._ask_all())
+
+    def place(self, lane: Lane) -> None:
+        """A lane has mail that may go: hand it to its destination, or find that out first."""
+        if lane.stale:
+            self.ask(lane)
+        if lane.destination is not None:
+            lane.destination.add(lane)
+
+    def ask_again(self, now: float) -> float:
+        """Look up again what is due. Returns when the next is (Unix time)."""
+        while self._again and self._again[0][0] <= now:
+            at, _, lane = heapq.heappop(self._again)
+            if lane.ask_at != at:
+                continue  # asked since then
+            lane.stale = True
+            if lane.mail:
+                self.ask(lane)
+        return self._again[0][0] if self._again else float("inf")
+
+    async def _ask_all(self) -> None:
+        try:
+            while self._to_ask:
+                lane = self._to_ask.popleft()
+                now = self._context.clock()
+                answer = await self.router.route(lane.domain, now=now)
+                lane.asking = lane.stale = False
+                if isinstance(answer, Route):
+                    self._routed(lane, answer)
+                    self._remember(lane, answer.expires_at)
+                else:
+                    self._not_routed(lane, answer)
+                    self._remember(lane, max(answer.retry_at, now + 1.0))
+        finally:
+            self._askers -= 1
+
+    def _remember(self, lane: Lane, at: float | None) -> None:
+        lane.ask_at = at
+        if at is not None:
+            heapq.heappush(self._again, (at, next(self._order), lane))
+
+    def _routed(self, lane: Lane, route: Route) -> None:
+        before, lane.route = lane.route, route
+        lane.trouble = None
+        if before is not None and before.hops != route.hops:
+            self._context.emit(
+                RouteChanged(
+                    domain=lane.domain,
+                    before=tuple(host_text(hop) for hop in before.hops),
+                    after=tuple(host_text(hop) for hop in route.hops),
+                )
+            )
+        destination = self.destinations.get(route.key)
+        if destination is None:
+            destination = Destination(route.key, route.hops, self._context)
+            self.destinations[route.key] = destination
+        destination.hops = route.hops
+        if lane.destination is destination:
+            return
+        self._leave(lane)
+        lane.destination = destination
+        destination.lanes.add(lane)
+        if lane.mail and lane.hold is None:
+            destination.add(lane)
+
+    def _not_routed(self, lane: Lane, answer: NoRoute) -> None:
+        before, lane.trouble = lane.trouble, answer
+        if before is None or (before.trouble, before.text) != (answer.trouble, answer.text):
+            self._context.emit(
+                RouteTrouble(domain=lane.domain, trouble=answer.trouble.value, text=answer.text)
+            )
+        if answer.trouble is not Trouble.TEMPORARY:
+            self._leave(lane)
+
+    def _leave(self, lane: Lane) -> None:
+        old, lane.destination = lane.destination, None
+        if old is None:
+            return
+        old.leave(lane)
+        if not old.lanes and old.idle:
+            self.destinations.pop(old.key, None)

@@ -1,0 +1,459 @@
+"""The client side of SMTP as a sans-I/O core: bytes in, bytes out, events out (RFC 5321).
+
+A `ClientSession` is one connection; a transaction is one message on it. It never does I/O, reads
+no clock and decides no policy: whether to ask for TLS, how long to wait and what to do with a
+verdict are its owner's matter.
+
+The owner's loop::
+
+    receive_data(bytes) / connection_lost(why)  ->  events
+    after each call: data_to_send()             ->  bytes for the wire
+
+    Ready            begin(mail) | start_tls() | quit()
+    TlsGoAhead       do the handshake, then tls_established()
+    SendBody         send_body(piece) …, send_body(piece, last=True)
+    TransactionEnded begin(next mail) | quit()
+    SessionEnded     close the connection
+
+How replies find their commands: every command sent puts its `Command` on a queue; each reply
+answers the oldest. With PIPELINING (RFC 2920) MAIL, all RCPTs and DATA leave in one piece; without
+it each waits for the reply to the one before. All else is the same for both.
+
+DATA is the default and BDAT is used only where DATA can't express the message (its last line lacks
+CRLF): with DATA a refusal of all recipients is known before any of the body is sent, and the body
+takes no more round trips than with BDAT, which can't be sent before the replies to RCPT either.
+
+Invariants:
+- A verdict `Taken` comes only from a 2xx to the end of data.
+- The end of data leaves only after all of the body (see `client_body`).
+- Nothing that arrived in clear is used after STARTTLS (RFC 3207 §6).
+- Each transaction ends with exactly one `TransactionEnded` that has a verdict for each recipient,
+  whatever the server does.
+"""
+
+from collections import deque
+from collections.abc import Callable
+
+from tideover.smtp.capabilities import Capabilities, parse_capabilities
+from tideover.smtp.client_body import BodyEncoder, Framing
+from tideover.smtp.client_commands import mail_command, rcpt_command
+from tideover.smtp.client_values import (
+    ClientEvent,
+    Command,
+    Declined,
+    Lost,
+    Mail,
+    Postponed,
+    Ready,
+    SendBody,
+    SessionEnded,
+    Taken,
+    TlsGoAhead,
+    TlsRefused,
+    TransactionEnded,
+    Verdict,
+)
+from tideover.smtp.replies import Reply
+from tideover.smtp.reply_parser import ReplyParser
+
+_DATA = (Command.DATA, b"DATA\r\n")
+_RSET = (Command.RSET, b"RSET\r\n")
+_SEND_BODY = SendBody()
+
+_CLOSES = "the server closes the connection"
+# RFC 3207 §6, CVE-2011-0411: sent in clear in order to be taken for a reply under TLS.
+_INJECTED = "octets in clear after STARTTLS"
+
+
+class WrongOrder(RuntimeError):  # noqa: N818 - says what happened, not that it is an error
+    """The owner called a method that the session's state doesn't allow: a fault in our code."""
+
+
+class _Transaction:
+    """One message under way: what each recipient was told so far."""
+
+    __slots__ = ("accepted", "answered", "body", "body_sent", "framing", "mail", "opened",
+                 "verdicts")  # fmt: skip
+
+    def __init__(self, mail: Mail, framing: Framing) -> None:
+        self.mail = mail
+        self.framing = framing
+        self.verdicts: list[Verdict | None] = [None] * len(mail.recipients)
+        self.answered = 0  # RCPTs answered so far
+        self.accepted = 0  # of them, those accepted
+        self.opened = False  # MAIL was accepted
+        self.body: BodyEncoder | None = None  # from the server's go-ahead on
+        self.body_sent = False
+
+    def settle(self, verdict: Verdict) -> None:
+        """Give every recipient that has no verdict yet this one."""
+        self.verdicts = [old or verdict for old in self.verdicts]
+
+
+class ClientSession:
+    """One connection to a server, seen from the client. `hostname` is our name in EHLO."""
+
+    def __init__(self, hostname: str) -> None:
+        self.capabilities = Capabilities()
+        self.secure = False
+        self.answered = 0  # replies taken in so far
+        self._hello_name = hostname.encode("ascii")
+        self._parser = ReplyParser()
+        self._expected: deque[Command] = deque((Command.GREETING,))
+        self._waiting: deque[tuple[Command, bytes]] = deque()  # commands not sent yet
+        self._out: list[bytes] = []
+        self._events: list[ClientEvent] = []
+        self._transaction: _Transaction | None = None
+        self._needs_reset = False
+        self._handshaking = False
+        self._ready = False
+        self._closed = False
+
+    # What the owner asks
+
+    @property
+    def ready(self) -> bool:
+        """Whether a transaction may begin now."""
+        return self._ready and self._transaction is None and not self._closed
+
+    @property
+    def closed(self) -> bool:
+        """Whether the session has ended."""
+        return self._closed
+
+    @property
+    def sending(self) -> bool:
+        """Whether the server waits for (more of) the body."""
+        transaction = self._transaction
+        return transaction is not None and transaction.body is not None and (
+            not transaction.body_sent
+        )
+
+    @property
+    def awaited(self) -> Command | None:
+        """The command whose reply is due next, None when none is."""
+        return self._expected[0] if self._expected else None
+
+    def data_to_send(self) -> bytes:
+        """What to write to the connection now. Each octet is given out once."""
+        out = self._out
+        if not out:
+            return b""
+        self._out = []
+        return out[0] if len(out) == 1 else b"".join(out)
+
+    # What the owner tells: the wire
+
+    def receive_data(self, data: bytes) -> list[ClientEvent]:
+        """Take in what arrived, and say what it means."""
+        events = self._new_events()
+        if self._closed:
+            return events
+        for reply in self._parser.feed(data):
+            self._on_reply(reply)
+            if self.closed:
+                return events
+        if self._parser.error is not None:
+            self._end(self._parser.error)
+        elif self._handshaking and self._parser.pending:
+            self._end(_INJECTED)
+        return events
+
+    def receive_eof(self) -> list[ClientEvent]:
+        """The server closed the connection."""
+        return self.connection_lost("connection closed by the other side")
+
+    def connection_lost(self, text: str, *, unsent: bool = False) -> list[ClientEvent]:
+        """The connection is gone, or its owner gives it up (timeout, shutdown); `text` says why.
+
+        `unsent`: some of what `data_to_send` gave is known not to have left.
+        """
+        events = self._new_events()
+        if not self._closed:
+            if unsent and self._transaction is not None:
+                self._transaction.body_sent = False
+            self._end(text)
+        return events
+
+    # What the owner tells: intentions
+
+    def start_tls(self) -> None:
+        """Ask for TLS (RFC 3207). Leads to `TlsGoAhead`, `TlsRefused` or `SessionEnded`."""
+        if not self.ready or self._expected or self.secure or not self.capabilities.starttls:
+            raise WrongOrder("STARTTLS now")
+        self._ready = False
+        self._send(Command.STARTTLS, b"STARTTLS\r\n")
+
+    def tls_established(self) -> None:
+        """The handshake is done. All knowledge of the server is dropped and EHLO said again."""
+        if not self._handshaking:
+            raise WrongOrder("TLS without STARTTLS")
+        self._handshaking = False
+        self.secure = True
+        self.capabilities = Capabilities()
+        self._parser = ReplyParser()
+        self._send(Command.EHLO, b"EHLO %b\r\n" % self._hello_name)
+
+    def begin(self, mail: Mail) -> None:
+        """Start a transaction. Check `client_commands.unmet_need` before.
+
+        Raises:
+            WrongOrder: not `ready`.
+            ValueError: no recipients, or an address with a line break. Nothing was sent then.
+        """
+        if not self.ready:
+            raise WrongOrder("MAIL now")
+        if not mail.recipients:
+            raise ValueError("no recipients")
+        offered = self.capabilities
+        bdat = not mail.whole_lines and offered.chunking
+        commands = [_RSET] if self._needs_reset else []
+        commands.append((Command.MAIL, mail_command(mail, offered)))
+        commands += [(Command.RCPT, rcpt_command(one, offered)) for one in mail.recipients]
+        if not bdat:
+            commands.append(_DATA)
+        self._transaction = _Transaction(mail, Framing.BDAT if bdat else Framing.DATA)
+        self._needs_reset = False
+        if offered.pipelining:
+            for command, line in commands:
+                self._expected.append(command)
+                self._out.append(line)
+        else:
+            self._waiting.extend(commands)
+            self._send_next()
+
+    def send_body(self, data: bytes, *, last: bool = False) -> None:
+        """The next piece of the body, after `SendBody`; with `last` the end of data follows it.
+
+        After the session has ended pieces are dropped: the owner may learn of it later.
+
+        Raises:
+            WrongOrder: the server doesn't wait for a body.
+            BodySizeError: not what `Mail.size` announced; drop the connection.
+        """
+        if self._closed:
+            return
+        transaction = self._transaction
+        if transaction is None or transaction.body is None or transaction.body_sent:
+            raise WrongOrder("body now")
+        self._out.append(transaction.body.encode(data, last=last))
+        transaction.body_sent = last
+
+    def quit(self) -> None:
+        """Say goodbye. Leads to `SessionEnded`."""
+        if self._closed or self._transaction is not None or self._handshaking:
+            raise WrongOrder("QUIT now")
+        self._ready = False
+        self._send(Command.QUIT, b"QUIT\r\n")
+
+    # Replies
+
+    def _on_reply(self, reply: Reply) -> None:
+        self.answered += 1
+        if not self._expected:
+            if self._handshaking:
+                self._end(_INJECTED)
+            elif reply.code == 421:  # RFC 5321 §3.8: before it closes an idle connection
+                self._end(_CLOSES, reply)
+            else:
+                self._end("reply to no command", reply)
+            return
+        command = self._expected.popleft()
+        if reply.code == 421 and command is not Command.QUIT:
+            self._shutting_down(command, reply)
+        else:
+            _HANDLERS[command](self, reply)
+
+    def _shutting_down(self, command: Command, reply: Reply) -> None:
+        """421 may answer any command (RFC 5321 §3.8): nothing that is open was accepted."""
+        if self._transaction is not None:
+            self._transaction.settle(Declined(reply, command))
+        self._end(_CLOSES, reply)
+
+    def _on_greeting(self, reply: Reply) -> None:
+        if reply.code // 100 == 2:
+            self._send(Command.EHLO, b"EHLO %b\r\n" % self._hello_name)
+        else:
+            self._end("the server gives no service", reply)
+
+    def _on_ehlo(self, reply: Reply) -> None:
+        if reply.code // 100 == 2:
+            self.capabilities = parse_capabilities(reply)
+            self._introduced()
+        elif reply.permanent and not self.secure:
+            self._send(Command.HELO, b"HELO %b\r\n" % self._hello_name)
+        else:
+            self._end("the server refuses EHLO", reply)
+
+    def _on_helo(self, reply: Reply) -> None:
+        if reply.code // 100 == 2:
+            self._introduced()
+        else:
+            self._end("the server refuses HELO", reply)
+
+    def _introduced(self) -> None:
+        self._ready = True
+        self._events.append(Ready(self.capabilities))
+
+    def _on_starttls(self, reply: Reply) -> None:
+        if reply.code == 220:
+            self._handshaking = True
+            self._events.append(TlsGoAhead())
+        elif reply.code >= 400:
+            self._ready = True
+            self._events.append(TlsRefused(reply))
+        else:
+            self._end("unexpected reply to STARTTLS", reply)
+
+    def _on_mail(self, reply: Reply) -> None:
+        transaction = self._under_way()
+        if reply.code // 100 == 2:
+            transaction.opened = True
+            self._send_next()
+        elif reply.code >= 400:
+            transaction.settle(Declined(reply, Command.MAIL))
+            self._waiting.clear()
+            if not self._expected:
+                self._finish(transaction)
+        else:
+            self._end("unexpected reply to MAIL", reply)
+
+    def _on_rcpt(self, reply: Reply) -> None:
+        transaction = self._under_way()
+        index = transaction.answered
+        transaction.answered += 1
+        if reply.code // 100 == 2:
+            transaction.accepted += 1
+        elif reply.code < 400:
+            self._end("unexpected reply to RCPT", reply)
+            return
+        elif transaction.opened:
+            transaction.verdicts[index] = _rcpt_verdict(reply, transaction.accepted)
+        if transaction.answered == len(transaction.verdicts):
+            self._recipients_answered(transaction)
+        else:
+            self._send_next()
+
+    def _recipients_answered(self, transaction: _Transaction) -> None:
+        if transaction.accepted and not transaction.opened:
+            # To go on would send a message, be it an empty one, for a MAIL that was refused.
+            self._end("RCPT accepted after MAIL was refused")
+        elif self._expected:
+            return  # DATA is on its way already
+        elif not transaction.accepted:
+            self._waiting.clear()
+            self._finish(transaction)
+        elif transaction.framing is Framing.BDAT:
+            self._ask_for_body(transaction)
+        else:
+            self._send_next()
+
+    def _on_data(self, reply: Reply) -> None:
+        transaction = self._under_way()
+        if reply.code == 354:
+            if transaction.accepted:
+                self._ask_for_body(transaction)
+            else:  # RFC 2920 §3.1: a lone dot; whatever the server makes of it, nobody gets it
+                transaction.body_sent = True
+                self._send(Command.BODY, b".\r\n")
+        elif reply.code >= 400:
+            transaction.settle(Declined(reply, Command.DATA))
+            self._finish(transaction)
+        else:
+            self._end("unexpected reply to DATA", reply)
+
+    def _ask_for_body(self, transaction: _Transaction) -> None:
+        transaction.body = BodyEncoder(transaction.framing, transaction.mail.size)
+        self._expected.append(Command.BODY)
+        self._events.append(_SEND_BODY)
+
+    def _on_body(self, reply: Reply) -> None:
+        transaction = self._under_way()
+        if reply.code >= 400:
+            transaction.settle(Declined(reply, Command.BODY))
+            if not transaction.body_sent:  # there is no way to stop short but to hang up
+                self._end("refused before the end of the body", reply)
+                return
+        elif reply.code >= 300 or not transaction.body_sent:
+            self._end("unexpected reply to the body", reply)
+            return
+        else:
+            transaction.settle(Taken(reply))
+        transaction.opened = False  # the end of data has closed it on the server's side too
+        self._finish(transaction)
+
+    def _on_rset(self, reply: Reply) -> None:
+        if reply.code // 100 == 2:
+            self._send_next()
+        else:
+            self._end("RSET refused", reply)
+
+    def _on_quit(self, reply: Reply) -> None:
+        self._end("quit", reply, expected=True)
+
+    # Ends
+
+    def _finish(self, transaction: _Transaction) -> None:
+        """The transaction has come to its end and the session can go on."""
+        self._needs_reset = transaction.opened
+        self._transaction = None
+        # No recipient is left without verdict here.
+        verdicts = tuple(verdict for verdict in transaction.verdicts if verdict is not None)
+        self._events.append(TransactionEnded(verdicts))
+
+    def _end(self, text: str, reply: Reply | None = None, *, expected: bool = False) -> None:
+        """Nothing more can be said on this connection."""
+        self._closed = True
+        transaction = self._transaction
+        if transaction is not None:
+            transaction.settle(Lost(text, transaction.body_sent and transaction.accepted > 0))
+            self._finish(transaction)
+        self._expected.clear()
+        self._waiting.clear()
+        self._out.clear()
+        self._events.append(SessionEnded(text, reply, expected))
+
+    # Parts of the above
+
+    def _new_events(self) -> list[ClientEvent]:
+        self._events = []
+        return self._events
+
+    def _under_way(self) -> _Transaction:
+        if self._transaction is None:  # can't be: the queue holds its commands only while it is
+            raise WrongOrder("reply without a transaction")
+        return self._transaction
+
+    def _send(self, command: Command, line: bytes) -> None:
+        self._expected.append(command)
+        self._out.append(line)
+
+    def _send_next(self) -> None:
+        """Without PIPELINING: the next command of the transaction. With it all are sent."""
+        if self._waiting:
+            self._send(*self._waiting.popleft())
+
+
+def _rcpt_verdict(reply: Reply, accepted: int) -> Verdict:
+    """What a 4xx or 5xx to RCPT means (RFC 5321 §4.5.3.1.10).
+
+    Too many recipients is 452, and 552 from old servers; both codes also say that the mailbox or
+    the disk is full. With other recipients accepted before this one, the next transaction tells.
+    """
+    if accepted and reply.code in (452, 552) and reply.enhanced in (None, "4.5.3", "5.5.3"):
+        return Postponed(reply)
+    return Declined(reply, Command.RCPT)
+
+
+_HANDLERS: dict[Command, Callable[[ClientSession, Reply], None]] = {
+    Command.GREETING: ClientSession._on_greeting,  # noqa: SLF001
+    Command.EHLO: ClientSession._on_ehlo,  # noqa: SLF001
+    Command.HELO: ClientSession._on_helo,  # noqa: SLF001
+    Command.STARTTLS: ClientSession._on_starttls,  # noqa: SLF001
+    Command.MAIL: ClientSession._on_mail,  # noqa: SLF001
+    Command.RCPT: ClientSession._on_rcpt,  # noqa: SLF001
+    Command.DATA: ClientSession._on_data,  # noqa: SLF001
+    Command.BODY: ClientSession._on_body,  # noqa: SLF001
+    Command.RSET: ClientSession._on_rset,  # noqa: SLF001
+    Command.QUIT: ClientSession._on_quit,  # noqa: SLF001
+}
