@@ -4,11 +4,13 @@ Order of effects: the spool first, so that it is durable; then the dispatcher is
 event that names who did it. A removal is told before too, as nothing is left to show it after.
 """
 
-from tideover.control.interface import Daemon
+from msgspec.structs import replace
+
+from tideover.control.interface import Daemon, Dispatcher
 from tideover.control.protocol import Act, Done, Failure, Flush, Hold, Release, Remove
 from tideover.control.reading import normal
 from tideover.events.records import EventSink, OperatorActed
-from tideover.spool.interface import DomainHold, Filter, State
+from tideover.spool.interface import DomainHold, Filter, Spool, State
 
 _IDS_AN_EVENT = 100
 
@@ -25,94 +27,90 @@ class Acting:
         wanted = normal(request.wanted)
         if wanted == Filter() and not request.everything:
             return Failure("selection", "name a domain or ids, or say that all is meant")
-        if self._daemon.dispatcher is None:
+        dispatcher = self._daemon.dispatcher
+        if dispatcher is None:
             return Failure("not-allowed", "this needs the daemon to run")
         match request:
             case Hold():
-                return await self._hold(request, wanted, by, now)
+                return await self._hold(dispatcher, request, wanted, by, now)
             case Release():
-                return await self._release(wanted, by, now)
+                return await self._release(dispatcher, wanted, by, now)
             case Flush():
-                return await self._flush(wanted, by, now)
+                return await self._flush(dispatcher, wanted, by, now)
             case Remove():
                 return await self._remove(wanted, by)
             case _:
                 return Failure("bad-request", "no such verb")
 
-    async def _hold(self, request: Hold, wanted: Filter, by: str, now: float) -> Done | Failure:
-        if wanted == Filter(domain=wanted.domain) and wanted.domain is not None:
-            if wanted.domain not in self._daemon.config.domains:
-                return Failure("not-found", f"{wanted.domain} is not a domain of ours")
-            hold = DomainHold(domain=wanted.domain, reason=request.reason, by=by, since=now)
-            await self._daemon.spool.hold_domain(hold)
-            await self._tell_holds()
+    async def _hold(
+        self, dispatcher: Dispatcher, request: Hold, wanted: Filter, by: str, now: float
+    ) -> Done | Failure:
+        domain = wanted.domain
+        if domain is not None and _domain_alone(wanted):
+            if domain not in self._daemon.config.domains:
+                return Failure("not-found", f"{domain} is not a domain of ours")
+            hold = DomainHold(domain=domain, reason=request.reason, by=by, since=now)
+            await self._spool.hold_domain(hold)
+            dispatcher.set_hold(domain, hold)
         reason = f"held by {by}: {request.reason}" if request.reason else f"held by {by}"
-        count = await self._daemon.spool.hold(wanted, reason=reason, now=now)
+        count = await self._spool.hold(wanted, reason=reason, now=now)
         self._told(by, "hold", wanted, count)
         return Done(count=count)
 
-    async def _release(self, wanted: Filter, by: str, now: float) -> Done:
-        lifted = False
-        for domain in await self._held_domains(wanted):
-            lifted |= await self._daemon.spool.release_domain(domain)
+    async def _release(self, dispatcher: Dispatcher, wanted: Filter, by: str, now: float) -> Done:
+        if _domain_alone(wanted):
+            for hold in await self._spool.domain_holds():
+                if wanted.domain in (None, hold.domain):
+                    await self._spool.release_domain(hold.domain)
+                    dispatcher.set_hold(hold.domain, None)
         if wanted.ids is None and wanted.states is None:
             # dead letters come back only by name or when asked for: they are dead for a reason
-            wanted = _with_states(wanted, (State.HELD,))
-        count = await self._daemon.spool.release(wanted, now=now)
-        if lifted:
-            await self._tell_holds()
+            wanted = replace(wanted, states=(State.HELD,))
+        count = await self._spool.release(wanted, now=now)
+        await self._notify(dispatcher, wanted)
         self._told(by, "release", wanted, count)
-        if count or lifted:
-            self._try_now(await self._domains(wanted))
         return Done(count=count)
 
-    async def _held_domains(self, wanted: Filter) -> list[str]:
-        """Domains whose hold this lifts: the one that is named alone, or all."""
-        if wanted not in (Filter(), Filter(domain=wanted.domain)):
-            return []
-        holds = [hold.domain for hold in await self._daemon.spool.domain_holds()]
-        return [d for d in holds if wanted.domain in (None, d)]
-
-    async def _flush(self, wanted: Filter, by: str, now: float) -> Done:
-        deferred = _with_states(wanted, (State.DEFERRED,))
-        count = await self._daemon.spool.release(deferred, now=now)
-        self._try_now(await self._domains(wanted))
+    async def _flush(self, dispatcher: Dispatcher, wanted: Filter, by: str, now: float) -> Done:
+        if _domain_alone(wanted):
+            count = await dispatcher.flush(None if wanted.domain is None else {wanted.domain})
+        else:
+            count = await self._spool.release(replace(wanted, states=(State.DEFERRED,)), now=now)
+            await self._notify(dispatcher, wanted)
         self._told(by, "flush", wanted, count)
         return Done(count=count)
 
     async def _remove(self, wanted: Filter, by: str) -> Done:
         self._told(by, "remove-ordered", wanted, 0)
-        ids = tuple(await self._daemon.spool.remove(wanted))
+        ids = tuple(await self._spool.remove(wanted))
         for start in range(0, len(ids), _IDS_AN_EVENT):
             some = ids[start : start + _IDS_AN_EVENT]
-            what = " ".join(some)
-            self._emit(OperatorActed(by=by, action="remove", what=what, count=len(some)))
+            self._emit(OperatorActed(by=by, action="remove", what=" ".join(some), count=len(some)))
         return Done(count=len(ids), ids=ids)
 
-    async def _domains(self, wanted: Filter) -> set[str] | None:
-        """The domains that are meant; None: all, where finding out would cost more than trying."""
+    async def _notify(self, dispatcher: Dispatcher, wanted: Filter) -> None:
+        """Tell of mail that is queued again, by domain: too many are harmless, too few are not."""
         if wanted.domain is not None:
-            return {wanted.domain}
-        if wanted.ids is None:
-            return None
-        shown = [await self._daemon.spool.show(queue_id) for queue_id in wanted.ids]
-        return {row.domain for message in shown if message for row in message.recipients}
+            domains = {wanted.domain}
+        elif wanted.ids is not None:
+            shown = [await self._spool.show(queue_id) for queue_id in wanted.ids]
+            domains = {row.domain for message in shown if message for row in message.recipients}
+        else:
+            domains = {count.domain for count in await self._spool.counts()}
+        for domain in domains:
+            dispatcher.notify(domain)
 
-    def _try_now(self, domains: set[str] | None) -> None:
-        if self._daemon.dispatcher is not None:
-            self._daemon.dispatcher.flush(domains)
-
-    async def _tell_holds(self) -> None:
-        if self._daemon.dispatcher is not None:
-            await self._daemon.dispatcher.holds_changed()
+    @property
+    def _spool(self) -> Spool:
+        return self._daemon.spool
 
     def _told(self, by: str, action: str, wanted: Filter, count: int) -> None:
         self._emit(OperatorActed(by=by, action=action, what=_described(wanted), count=count))
 
 
-def _with_states(wanted: Filter, states: tuple[State, ...] | None) -> Filter:
-    values = {name: getattr(wanted, name) for name in Filter.__struct_fields__}
-    return Filter(**values | {"states": states})
+def _domain_alone(wanted: Filter) -> bool:
+    """Whether a domain as a whole is meant, or all domains."""
+    return wanted == Filter(domain=wanted.domain)
 
 
 def _described(wanted: Filter) -> str:

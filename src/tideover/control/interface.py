@@ -3,35 +3,58 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
-from msgspec import Struct
-
 from tideover.config.model import Config
 from tideover.primary.interface import PrimaryState
 from tideover.recipients.interface import Directory
-from tideover.spool.interface import Spool
+from tideover.spool.interface import DomainHold, Spool
 
 
-class DestinationStatus(Struct, frozen=True, kw_only=True):
-    """How a domain's destination stands: `since` is Unix time, `in_flight` messages under way."""
+class Destination(Protocol):
+    """How a domain's way home stands: `since` is Unix time, `in_flight` messages under way."""
 
-    state: PrimaryState
-    since: float | None = None
-    reason: str = ""
-    in_flight: int = 0
-    hops: tuple[str, ...] = ()
+    @property
+    def state(self) -> PrimaryState:
+        """Up, down and so on."""
+        ...
+
+    @property
+    def since(self) -> float:
+        """Since when."""
+        ...
+
+    @property
+    def reason(self) -> str:
+        """Why, for the operator."""
+        ...
+
+    @property
+    def in_flight(self) -> int:
+        """Messages that are being sent now."""
+        ...
+
+    @property
+    def hops(self) -> tuple[str, ...]:
+        """The hosts, in the order in which they are tried."""
+        ...
 
 
 class Dispatcher(Protocol):
     """The part of outbound that knows the destinations."""
 
-    def status(self) -> Mapping[str, DestinationStatus]:
-        """By domain. A domain that is not in it is one whose state nobody asked for yet."""
+    def status(self) -> Mapping[str, Destination]:
+        """By domain. A domain that is not in it is one that had no mail since the start."""
 
-    def flush(self, domains: Collection[str] | None) -> None:
-        """Try these destinations (None: all) now instead of at their next turn."""
+    async def flush(self, domains: Collection[str] | None) -> int:
+        """Try deferred mail of these domains (None: all) now, and probe what is down.
 
-    async def holds_changed(self) -> None:
-        """The holds on domains were changed in the spool: read them again."""
+        Returns how many recipients were deferred. Raises SpoolError.
+        """
+
+    def notify(self, domain: str) -> None:
+        """Mail of this domain is queued again."""
+
+    def set_hold(self, domain: str, hold: DomainHold | None) -> None:
+        """Stop or resume a domain. The spool has been told already."""
 
 
 class RecipientTable(Directory, Protocol):

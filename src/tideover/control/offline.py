@@ -46,7 +46,7 @@ def answer_offline(config: Config, request: AnyRequest) -> Iterator[Item]:
         daemon = runner.run(_open(config, request))
         try:
             pages = aiter(Service(daemon, _ignore).answer(request, by=""))
-            while (page := runner.run(anext(pages, None))) is not None:  # type: ignore[arg-type]
+            while (page := runner.run(anext(pages, None))) is not None:
                 if isinstance(page, Failure):
                     raise RefusedError(page.code, page.text)
                 yield from page

@@ -7,9 +7,11 @@ million messages costs the memory of a hundred.
 from bisect import bisect_left
 from collections.abc import AsyncIterator, Sequence
 
+from msgspec.structs import replace
+
 from tideover import __version__
 from tideover.config.values import parse_domain
-from tideover.control.interface import Daemon, DestinationStatus
+from tideover.control.interface import Daemon, Destination
 from tideover.control.protocol import (
     AGES,
     PAGE,
@@ -38,6 +40,7 @@ from tideover.recipients.interface import Standing
 from tideover.smtp.address import PathError, parse_path
 from tideover.spool.interface import (
     DomainCount,
+    DomainHold,
     Filter,
     MessageDamaged,
     RecipientRow,
@@ -47,7 +50,6 @@ from tideover.spool.interface import (
 
 Page = Sequence[Item] | Failure
 _CLOSED = frozenset((State.DELIVERED, State.BOUNCED))
-_UNKNOWN = DestinationStatus(state=PrimaryState.UNKNOWN)
 _ROWS_A_PAGE = 1000
 
 
@@ -61,12 +63,7 @@ def own_domain(text: str) -> str:
 
 def normal(wanted: Filter) -> Filter:
     """The filter with its domain in A-labels."""
-    if wanted.domain is None:
-        return wanted
-    return Filter(
-        **{f: getattr(wanted, f) for f in Filter.__struct_fields__}
-        | {"domain": own_domain(wanted.domain)}
-    )
+    return wanted if wanted.domain is None else replace(wanted, domain=own_domain(wanted.domain))
 
 
 async def status(daemon: Daemon, request: Status) -> AsyncIterator[Page]:
@@ -82,34 +79,29 @@ async def status(daemon: Daemon, request: Status) -> AsyncIterator[Page]:
             return
     yield [DaemonInfo(version=__version__, hostname=daemon.config.hostname, started=daemon.started)]
     for start in range(0, len(names), _ROWS_A_PAGE):
-        page = []
-        for name in names[start : start + _ROWS_A_PAGE]:
-            destination = known.get(name, _UNKNOWN)
-            if hold := holds.get(name):
-                destination = DestinationStatus(
-                    state=PrimaryState.HELD,
-                    since=hold.since,
-                    reason=f"held by {hold.by}: {hold.reason}"
-                    if hold.reason
-                    else f"held by {hold.by}",
-                    in_flight=destination.in_flight,
-                    hops=destination.hops,
-                )
-            page.append(_domain_info(name, destination, counts.get(name)))
-        yield page
+        yield [
+            _domain_info(name, known.get(name), holds.get(name), counts.get(name))
+            for name in names[start : start + _ROWS_A_PAGE]
+        ]
 
 
 def _domain_info(
-    name: str, destination: DestinationStatus, count: DomainCount | None
+    name: str, way: Destination | None, hold: DomainHold | None, count: DomainCount | None
 ) -> DomainInfo:
     count = count or DomainCount(domain=name)
+    state = PrimaryState.UNKNOWN if way is None else way.state
+    since = None if way is None else way.since
+    reason = "" if way is None else way.reason
+    if hold is not None:
+        state, since = PrimaryState.HELD, hold.since
+        reason = f"held by {hold.by}: {hold.reason}" if hold.reason else f"held by {hold.by}"
     return DomainInfo(
         domain=name,
-        primary=str(destination.state),
-        since=destination.since,
-        reason=destination.reason,
-        hops=destination.hops,
-        in_flight=destination.in_flight,
+        primary=str(state),
+        since=since,
+        reason=reason,
+        hops=() if way is None else way.hops,
+        in_flight=0 if way is None else way.in_flight,
         queued=count.queued + count.leased + count.deferred,
         deferred=count.deferred,
         held=count.held,
@@ -138,13 +130,18 @@ async def messages(
 async def listing(daemon: Daemon, request: List) -> AsyncIterator[Page]:
     """Messages with those of their recipients that are still here."""
     async for page in messages(daemon, request.wanted, request.limit):
-        yield [_message_info(message, request.wanted.states) for message in page]
+        yield [_message_info(message, request.wanted) for message in page]
 
 
-def _message_info(message: StoredMessage, states: tuple[State, ...] | None) -> MessageInfo:
-    rows = [row for row in message.recipients if row.state not in _CLOSED]
-    if states:
-        rows = [row for row in message.recipients if row.state in states]
+def _message_info(message: StoredMessage, wanted: Filter) -> MessageInfo:
+    """The message with those of its recipients that are here and were asked for."""
+    domain = own_domain(wanted.domain) if wanted.domain else None
+    rows = [
+        row
+        for row in message.recipients
+        if (row.state in wanted.states if wanted.states else row.state not in _CLOSED)
+        and domain in (None, row.domain)
+    ]
     return MessageInfo(
         id=message.queue_id,
         sender=message.envelope.sender,
