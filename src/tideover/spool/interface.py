@@ -152,7 +152,7 @@ class Lost(Struct, frozen=True, kw_only=True):
 class DomainCount(Struct, frozen=True, kw_only=True):
     """What lies in the spool for one domain: recipients by state and the oldest arrival.
 
-    `octets` are the bodies of its messages; one with recipients in several states counts in each.
+    `octets` are the bodies still to be sent; one for two recipients counts twice.
     """
 
     domain: str

@@ -240,18 +240,15 @@ class MemorySpool:
         found: dict[str, DomainCount] = {}
         for held in self._in_order():
             message = held.message
-            seen: set[tuple[str, State]] = set()
             for row in message.recipients:
                 if row.state in _CLOSED:
                     continue
                 count = found.get(row.domain) or DomainCount(
                     domain=row.domain, oldest=message.received_at
                 )
-                octets = 0 if (row.domain, row.state) in seen else message.size
-                seen.add((row.domain, row.state))
-                number = getattr(count, row.state)
+                number = getattr(count, row.state) + 1
                 found[row.domain] = replace(
-                    count, **{row.state: number + 1}, octets=count.octets + octets
+                    count, **{row.state: number}, octets=count.octets + message.size
                 )
         return [found[domain] for domain in sorted(found)]
 

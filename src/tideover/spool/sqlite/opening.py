@@ -6,8 +6,7 @@ in the background. A file that was found damaged there is checked to the end at 
 
 import asyncio
 import sqlite3
-from contextlib import closing
-from functools import partial
+from contextlib import ExitStack, closing
 from pathlib import Path
 from threading import Timer
 from typing import Final, NamedTuple
@@ -32,6 +31,8 @@ _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
 class _Prepared(NamedTuple):
+    writing: sqlite3.Connection
+    reading: sqlite3.Connection
     last_id: int
     staged: list[int]
     checked: bool
@@ -47,16 +48,16 @@ async def open_spool(path: Path, *, sink: EventSink) -> SqliteSpool:
     lock = Lock(path)
     try:
         prepared = await asyncio.to_thread(_prepare, path)
-        loop = asyncio.get_running_loop()
-        writer = Writer(partial(connect_writer, path), loop, sink)
     except BaseException:
         lock.release()
         raise
     if prepared.salvaged is not None:
         sink(prepared.salvaged)
+    loop = asyncio.get_running_loop()
+    writer = Writer(prepared.writing, loop, sink)
+    reader = Reader(prepared.reading, loop)
     background = Background(path, sink)
     background.begin(writer, prepared.staged, checked=prepared.checked)
-    reader = Reader(partial(connect_reader, path), loop)
     return SqliteSpool(path, lock, writer, reader, IdSource(prepared.last_id), background)
 
 
@@ -68,13 +69,18 @@ def _prepare(path: Path) -> _Prepared:
         damage, checked = _look(path) if existed else (None, True)
         if damage is not None:
             salvaged = salvage(path, damage)
-        with closing(connect_writer(path)) as conn:
-            migrate(conn, path)
-            last_id = max(row[0] for row in conn.execute(_Q["greatest_ids"]).fetchall())
-            staged = conn.execute(_Q["staging_numbers"], (1 << 62,)).fetchone()[0]
+        with ExitStack() as closed_on_error:
+            writing = closed_on_error.enter_context(closing(connect_writer(path)))
+            migrate(writing, path)
+            writing.execute(_Q["checkpoint_all"]).fetchall()  # see the module `writer`
+            last_id = max(row[0] for row in writing.execute(_Q["greatest_ids"]).fetchall())
+            staged = writing.execute(_Q["staging_numbers"]).fetchone()[0]
+            reading = closed_on_error.enter_context(closing(connect_reader(path)))
+            closed_on_error.pop_all()
     except (sqlite3.Error, OSError) as error:
         raise SpoolUnusable(f"{path}: {error}; check the disk and the rights on it") from None
-    return _Prepared(last_id, Decoder(list[int]).decode(staged), checked, salvaged)
+    numbers = Decoder(list[int]).decode(staged)
+    return _Prepared(writing, reading, last_id, numbers, checked, salvaged)
 
 
 def _look(path: Path) -> tuple[str | None, bool]:

@@ -4,12 +4,11 @@ import asyncio
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from functools import partial
 from typing import TypeVar
 
 from tideover.spool.interface import SpoolUnavailable
-from tideover.spool.sqlite.trouble import needs_new_connection, spool_error
+from tideover.spool.sqlite.trouble import spool_error
 
 T = TypeVar("T")
 
@@ -17,12 +16,9 @@ T = TypeVar("T")
 class Reader:
     """Answers questions one after the other."""
 
-    def __init__(
-        self, connect: Callable[[], sqlite3.Connection], loop: asyncio.AbstractEventLoop
-    ) -> None:
-        self._connect = connect
+    def __init__(self, conn: sqlite3.Connection, loop: asyncio.AbstractEventLoop) -> None:
+        self._conn = conn
         self._loop = loop
-        self._conn: sqlite3.Connection | None = None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="spool-reader")
         self._closed = False
 
@@ -40,20 +36,11 @@ class Reader:
         """Finish what was asked, then close."""
         if not self._closed:
             self._closed = True
-            await self._loop.run_in_executor(self._pool, self._drop)
+            await self._loop.run_in_executor(self._pool, self._conn.close)
             self._pool.shutdown()
 
     def _run(self, question: Callable[[sqlite3.Connection], T]) -> T:
         try:
-            if self._conn is None:
-                self._conn = self._connect()
             return question(self._conn)
         except sqlite3.Error as error:
-            if needs_new_connection(error):
-                self._drop()
             raise spool_error(error) from None
-
-    def _drop(self) -> None:
-        if self._conn is not None:
-            with closing(self._conn):
-                self._conn = None

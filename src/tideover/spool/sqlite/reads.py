@@ -27,6 +27,7 @@ from tideover.spool.sqlite.statements import queries
 
 _Q: Final = queries()
 _decode_ids = Decoder(list[int]).decode
+_decode_texts = Decoder(list[str]).decode
 _decode_pairs = Decoder(list[tuple[int, int]]).decode
 
 Damaged = Callable[[int, str], None]
@@ -72,11 +73,14 @@ def due(
 ) -> Sequence[StoredMessage]:
     """Messages received before that time that are still tried."""
     last_id = _last_received_before(conn, received_before)
-    values = {"last_id": last_id, "limit": limit, "delay": delay}
-    ids = _decode_ids(conn.execute(_Q["due"], values).fetchone()[0])
+    values: dict[str, object] = {"last_id": last_id, "limit": limit, "delay": delay}
+    ids = set(_decode_ids(conn.execute(_Q["due_others"], values).fetchone()[0]))
+    for domain in _decode_texts(conn.execute(_Q["queued_domains"]).fetchone()[0]):
+        values["domain"] = domain
+        ids.update(_decode_ids(conn.execute(_Q["due_queued"], values).fetchone()[0]))
     return [
         message
-        for message in _messages(conn, ids, damaged)
+        for message in _messages(conn, sorted(ids)[:limit], damaged)
         if message.received_at < received_before
     ]
 

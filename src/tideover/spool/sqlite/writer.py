@@ -6,15 +6,18 @@ checkpoints happen here; other connections read only.
 
 A batch that fails is rolled back, then each work of it is tried alone, so that one that can't be
 done does not fail the others. After `_GIVE_UP` failures in a row the rest of the batch fails, too.
-A commit whose fsync failed counts as failed: its frames may survive in the file, but the next
-transaction overwrites them, and nobody was told that they are safe (I1, I6).
+A commit whose fsync failed counts as failed, and nobody hears that its frames are safe (I1, I6).
+The connection is kept on purpose: SQLite then writes the next transaction over those frames. Were
+it opened anew, recovery would take them for good, though the kernel may have dropped them,
+and all that is appended behind them would be lost with the next power cut. For the same reason
+`opening` moves what it finds in the WAL into the database, with fresh writes and an fsync.
 
 Never touches the loop but by `call_soon_threadsafe`, once a batch.
 """
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+from contextlib import suppress
 from itertools import groupby
 from operator import attrgetter
 from queue import Empty, SimpleQueue
@@ -24,7 +27,7 @@ from typing import Any, Final
 from tideover.events.clock import now
 from tideover.events.records import Event, EventSink, SpoolRecovered, SpoolTrouble
 from tideover.spool.interface import SpoolError, SpoolUnavailable
-from tideover.spool.sqlite.trouble import needs_new_connection, spool_error
+from tideover.spool.sqlite.trouble import spool_error
 from tideover.spool.sqlite.upkeep import Upkeep
 from tideover.spool.sqlite.work import Transaction, Work
 
@@ -42,15 +45,14 @@ class Writer:
 
     def __init__(
         self,
-        connect: Callable[[], sqlite3.Connection],
+        conn: sqlite3.Connection,
         loop: asyncio.AbstractEventLoop,
         sink: EventSink,
     ) -> None:
         self.loop = loop
         self.failing = False
         self.upkeep = Upkeep()
-        self._connect = connect
-        self._conn: sqlite3.Connection | None = connect()
+        self._conn = conn
         self._sink = sink
         self._inbox: Batch = []
         self._queue: SimpleQueue[Batch | None] = SimpleQueue()
@@ -100,8 +102,7 @@ class Writer:
                 break
             events = self._run(batch)
             self.loop.call_soon_threadsafe(self._told, batch, events)
-        if self._conn is not None:
-            self._conn.close()
+        self._conn.close()
         self.loop.call_soon_threadsafe(self._finished.set_result, None)
 
     def _next_batch(self) -> Batch | None:
@@ -110,8 +111,7 @@ class Writer:
             try:
                 batch = self._queue.get(timeout=self.upkeep.patience)
             except Empty:
-                if self._conn is not None:
-                    self.upkeep.step(self._conn)
+                self.upkeep.step(self._conn)
                 continue
             if batch is None:
                 return None
@@ -141,11 +141,9 @@ class Writer:
 
     def _attempt(self, batch: Batch, events: list[Event]) -> Exception | None:
         """Do works in one transaction. Returns None when they are durable, else the error."""
+        conn = self._conn
+        tx = Transaction(conn)
         try:
-            if self._conn is None:
-                self._conn = self._connect()
-            conn = self._conn
-            tx = Transaction(conn)
             conn.execute("BEGIN IMMEDIATE")
             if len(batch) > 1:
                 batch = sorted(batch, key=attrgetter("rank"))
@@ -159,18 +157,10 @@ class Writer:
         return None
 
     def _undone(self, error: Exception) -> Exception:
-        """Roll back after an error, and give up a connection that can't be trusted any more."""
-        conn = self._conn
-        if conn is not None:
-            try:
-                if conn.in_transaction:
-                    conn.execute("ROLLBACK")
-                spoilt = isinstance(error, sqlite3.Error) and needs_new_connection(error)
-            except sqlite3.Error:
-                spoilt = True
-            if spoilt:
-                self._conn = None
-                conn.close()
+        """Roll back after an error. Returns the error for the callers."""
+        if self._conn.in_transaction:
+            with suppress(sqlite3.Error):  # SQLite has rolled back by itself
+                self._conn.execute("ROLLBACK")
         return spool_error(error) if isinstance(error, sqlite3.Error) else error
 
     def _note_health(self, error: Exception | None, events: list[Event]) -> None:
