@@ -40,7 +40,7 @@ def wait_for(daemon: Daemon, *names: str) -> dict[str, object]:
 
 
 def spool_file(daemon: Daemon) -> Path:
-    (found,) = daemon.data_dir.rglob("spool.db")
+    (found,) = (path for path in daemon.data_dir.iterdir() if path.suffix in (".db", ".sqlite"))
     return found
 
 
