@@ -224,7 +224,8 @@ class Connection(asyncio.Protocol):
                 self._transport.write(session.data_to_send())
         if out := session.data_to_send():
             self._transport.write(out)
-        self._throttle()
+        if self._read_paused or session.buffered > READ_AHEAD:
+            self._throttle()
 
     def _throttle(self) -> None:
         """Stop reading from the socket while what was read waits, go on when it does not."""

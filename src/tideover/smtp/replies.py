@@ -1,6 +1,6 @@
 """SMTP replies as values (RFC 5321 §4.2) with enhanced status codes (RFC 2034, RFC 3463)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 # A reply line is at most 512 octets with CRLF (RFC 5321 §4.5.3.1.5).
 MAX_TEXT = 450
@@ -16,6 +16,7 @@ class Reply:
     code: int
     enhanced: str | None
     lines: tuple[str, ...]
+    _wire: bytes = field(init=False, repr=False, compare=False)
 
     @property
     def positive(self) -> bool:
@@ -34,14 +35,17 @@ class Reply:
 
     def to_wire(self) -> bytes:
         """The reply's bytes, one line for each text line, CRLF at each end."""
+        return self._wire
+
+    def __post_init__(self) -> None:
+        # most replies are constants that are sent a million times: rendered once
         prefix = f"{self.enhanced} " if self.enhanced else ""
-        if len(self.lines) == 1:
-            return f"{self.code} {prefix}{self.lines[0]}\r\n".encode("utf-8", "replace")
         last = len(self.lines) - 1
-        return "".join(
+        wire = "".join(
             f"{self.code}{' ' if n == last else '-'}{prefix}{line}\r\n"
             for n, line in enumerate(self.lines)
-        ).encode("utf-8", "replace")
+        )
+        object.__setattr__(self, "_wire", wire.encode("utf-8", "replace"))
 
     def __str__(self) -> str:
         """One line for logs: code, enhanced code and text."""

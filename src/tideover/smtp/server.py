@@ -46,6 +46,8 @@ MAIL_LIMIT: Final = 512 + 26 + 17 + 10 + 113 + 256
 RCPT_LIMIT: Final = 512 + 543 + 256
 MAX_ERRORS: Final = 20
 MAX_JUNK: Final = 100
+# Where without input there can't be an event: looked at first, as most looks end there.
+_IDLE: Final = frozenset({State.NEW, State.READY, State.MAIL, State.RCPT})
 _LINE_LIMITS: Final = {b"MAIL": MAIL_LIMIT, b"RCPT": RCPT_LIMIT}
 
 _NOT_SMTP = frozenset({b"GET", b"POST", b"HEAD", b"PUT", b"CONNECT", b"OPTIONS", b"HOST:"})
@@ -120,6 +122,8 @@ class ServerSession:
         """The next thing that happened, or why there is none. Never raises, whatever came in."""
         if self._pending is not None:
             return Signal.PAUSED
+        if not self._buffer and self.state in _IDLE and not self._eof and self._queued is None:
+            return Signal.NEED_DATA
         while True:
             event = self._advance()
             if event is Signal.NEED_DATA and self._eof and self.state is not State.CLOSED:
