@@ -4,7 +4,9 @@ A subclass gives `opened()`, an async context manager that yields a fresh, empty
 """
 
 import asyncio
-from contextlib import AbstractAsyncContextManager
+import sqlite3
+from contextlib import AbstractAsyncContextManager, closing
+from pathlib import Path
 
 import pytest
 
@@ -109,6 +111,19 @@ async def state_of(spool: Spool, queue_id: QueueId, index: int = 0) -> State:
     message = await spool.show(queue_id)
     assert message is not None
     return next(row.state for row in message.recipients if row.index == index)
+
+
+def nothing_left_over(path: Path) -> None:
+    """In a database: each chunk and recipient belongs to a message, and the file is sound."""
+    with closing(sqlite3.connect(path)) as conn:
+        for orphans in (
+            "SELECT id FROM chunk WHERE id >> 14 NOT IN "
+            "(SELECT id FROM message UNION SELECT id FROM staging)",
+            "SELECT message_id FROM recipient WHERE message_id NOT IN (SELECT id FROM message)",
+            "SELECT id FROM message WHERE id NOT IN (SELECT message_id FROM recipient)",
+        ):
+            assert conn.execute(orphans).fetchall() == []
+        assert conn.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
 class SpoolSuite:

@@ -57,7 +57,7 @@ class Lock:
             os.close(self._fd)
 
 
-def check_header(path: Path) -> bool:
+def check_header(path: Path, *, writing: bool = True) -> bool:
     """Look at the file before SQLite does. Returns False when there is nothing yet.
 
     A file that was SQLite's and is damaged at its very beginning counts as foreign: we don't touch
@@ -85,9 +85,36 @@ def check_header(path: Path) -> bool:
         raise SpoolUnusable(
             f"{path}: a database of another program; move it away, or choose another data_dir"
         )
-    if not os.access(path, os.R_OK | os.W_OK):
+    if writing and not os.access(path, os.R_OK | os.W_OK):
         raise SpoolUnusable(f"{path}: not writable; give this user the right to read and write it")
     return True
+
+
+def check_version(conn: sqlite3.Connection, path: Path) -> int:
+    """Whether we can read this schema. Returns its version, 0 for a new file.
+
+    Raises:
+        SpoolUnusable: foreign or newer, or our SQLite is too old.
+        sqlite3.Error: the file can't be read.
+    """
+    if sqlite3.sqlite_version_info < _LEAST_SQLITE:
+        least = ".".join(map(str, _LEAST_SQLITE))
+        raise SpoolUnusable(
+            f"{path}: SQLite {sqlite3.sqlite_version} is too old; install {least} or newer"
+        )
+    newest = migrations()[-1][0]
+    version = int(conn.execute("PRAGMA user_version").fetchone()[0])
+    application = int(conn.execute("PRAGMA application_id").fetchone()[0])
+    if application != APPLICATION_ID and conn.execute("PRAGMA schema_version").fetchone()[0]:
+        raise SpoolUnusable(
+            f"{path}: a database of another program; move it away, or choose another data_dir"
+        )
+    if version > newest:
+        raise SpoolUnusable(
+            f"{path}: written by a newer tideover (schema {version}, this one knows {newest}); "
+            "install that version again"
+        )
+    return version
 
 
 def migrate(conn: sqlite3.Connection, path: Path) -> None:
@@ -97,25 +124,8 @@ def migrate(conn: sqlite3.Connection, path: Path) -> None:
         SpoolUnusable: foreign or newer.
         sqlite3.Error: the file can't be read or written.
     """
-    if sqlite3.sqlite_version_info < _LEAST_SQLITE:
-        least = ".".join(map(str, _LEAST_SQLITE))
-        raise SpoolUnusable(
-            f"{path}: SQLite {sqlite3.sqlite_version} is too old; install {least} or newer"
-        )
-    steps = migrations()
-    newest = steps[-1][0]
-    version = int(conn.execute("PRAGMA user_version").fetchone()[0])
-    application = int(conn.execute("PRAGMA application_id").fetchone()[0])
-    if version > newest:
-        raise SpoolUnusable(
-            f"{path}: written by a newer tideover (schema {version}, this one knows {newest}); "
-            "install that version again"
-        )
-    if application != APPLICATION_ID and conn.execute("PRAGMA schema_version").fetchone()[0]:
-        raise SpoolUnusable(
-            f"{path}: a database of another program; move it away, or choose another data_dir"
-        )
-    for number, sql in steps:
+    version = check_version(conn, path)
+    for number, sql in migrations():
         if number > version:
             conn.executescript(
                 f"BEGIN IMMEDIATE;\n{sql}\nPRAGMA application_id = {APPLICATION_ID};\n"

@@ -18,7 +18,7 @@ from tideover.spool.ids import IdSource
 from tideover.spool.interface import SpoolUnusable
 from tideover.spool.sqlite.background import Background, check, suspect_mark
 from tideover.spool.sqlite.connection import connect_reader, connect_writer
-from tideover.spool.sqlite.files import Lock, check_header, migrate
+from tideover.spool.sqlite.files import Lock, check_header, check_version, migrate
 from tideover.spool.sqlite.reader import Reader
 from tideover.spool.sqlite.salvage import salvage
 from tideover.spool.sqlite.spool import SqliteSpool
@@ -65,8 +65,7 @@ def _prepare(path: Path) -> _Prepared:
     """All that has to be right before the writer starts. Blocks for about a second at most."""
     salvaged = None
     try:
-        existed = check_header(path)
-        damage, checked = _look(path) if existed else (None, True)
+        damage, checked = _look(path) if check_header(path) else (None, True)
         if damage is not None:
             salvaged = salvage(path, damage)
         with ExitStack() as closed_on_error:
@@ -86,8 +85,8 @@ def _prepare(path: Path) -> _Prepared:
 def _look(path: Path) -> tuple[str | None, bool]:
     """Check the structure as far as there is time. Returns the damage, and whether it was all."""
     try:
-        with closing(connect_writer(path)) as conn:
-            migrate(conn, path)
+        with closing(connect_reader(path)) as conn:  # even opening for writing would change it
+            check_version(conn, path)
             if suspect_mark(path).exists():
                 damage = check(conn)
             else:

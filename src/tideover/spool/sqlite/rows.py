@@ -151,7 +151,10 @@ def resealed_message(
     Raises:
         ValueError: its metadata can't be read.
     """
-    known = _decode_meta(meta)
+    try:
+        known = _decode_meta(meta)
+    except ValueError:
+        raise ValueError("its metadata can't be read") from None
     message = NewMessage(
         queue_id=id_text(number),
         received_at=received_at,

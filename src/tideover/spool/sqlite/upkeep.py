@@ -6,9 +6,12 @@ that work that comes meanwhile waits some 10 ms at most.
 """
 
 import sqlite3
+from contextlib import suppress
+from time import monotonic
 from typing import Final
 
 _PATIENCE: Final = 0.25  # seconds without work until upkeep begins
+_COUNT_EVERY: Final = 1.0
 _STEP_PAGES: Final = 256
 _KEEP_PAGES: Final = 4096  # free pages that stay for the next outage
 
@@ -20,11 +23,15 @@ class Upkeep:
         self.patience: float | None = _PATIENCE
         self.free_pages = 0
         self._checkpointed = False
+        self._count_again_at = 0.0
 
-    def wrote(self) -> None:
+    def wrote(self, conn: sqlite3.Connection) -> None:
         """A commit was made: there is something to do again."""
         self.patience = _PATIENCE
         self._checkpointed = False
+        if (time := monotonic()) >= self._count_again_at:  # work may never pause
+            self._count_again_at = time + _COUNT_EVERY
+            self._count(conn)
 
     def step(self, conn: sqlite3.Connection) -> None:
         """Do a little. Sets `patience` to how long to wait for work before the next step."""
@@ -32,7 +39,7 @@ class Upkeep:
             if not self._checkpointed:
                 conn.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
                 self._checkpointed = True
-            self.free_pages = conn.execute("PRAGMA freelist_count").fetchone()[0]
+            self._count(conn)
             if self.free_pages <= _KEEP_PAGES:
                 self.patience = None
                 return
@@ -42,3 +49,7 @@ class Upkeep:
             self._checkpointed = False
         except sqlite3.Error:
             self.patience = None  # upkeep can wait until writing works again
+
+    def _count(self, conn: sqlite3.Connection) -> None:
+        with suppress(sqlite3.Error):
+            self.free_pages = conn.execute("PRAGMA freelist_count").fetchone()[0]

@@ -152,7 +152,7 @@ class Writer:
             conn.execute("COMMIT")
         except Exception as error:
             return self._undone(error)
-        self.upkeep.wrote()
+        self.upkeep.wrote(conn)
         events += tx.events
         return None
 
