@@ -18,17 +18,20 @@ class Route(Struct, frozen=True, kw_only=True):
     """Hosts in the order in which to try them (RFC 5321 §5.1).
 
     Two domains with the same `key` share one destination: one probe, one pace, one set of
-    connections. `expires_at` (Unix time) is when to ask again; None: never (static).
+    connections. `expires_at` (Unix time) is when to ask again; None: never (static). `warning`
+    is what an operator should know although there is a route, or None.
     """
 
     key: str
     hops: tuple[NextHop, ...]
     expires_at: float | None = None
+    warning: str | None = None
 
 
 class Trouble(StrEnum):
     """Why there is no route. Only NULL_MX is a verdict on the mail (RFC 7505); all others hold
-    it: a DNS mistake never costs a message (blueprint: never bounce for a DNS mistake)."""
+    it: a DNS mistake never costs a message (blueprint: never bounce for a DNS mistake).
+    """
 
     TEMPORARY = "temporary"  # DNS is slow, failing or lying: ask again soon
     NO_SUCH_DOMAIN = "no-such-domain"
@@ -47,7 +50,8 @@ class NoRoute(Struct, frozen=True, kw_only=True):
 class Router(Protocol):
     """From a domain to its next hops. Never raises for what DNS says; cached within TTLs."""
 
-    async def route(self, domain: str, *, now: float) -> Route | NoRoute: ...
+    async def route(self, domain: str, *, now: float) -> Route | NoRoute:
+        """Where mail for this domain (A-labels) goes. `now` is Unix time in seconds."""
 
     def is_ours(self, domain: str) -> bool:
         """Whether the config names this domain as one to back up."""

@@ -1,0 +1,66 @@
+"""Routes that the configuration names: next hops in the order given."""
+
+import asyncio
+from collections.abc import Sequence
+
+from tideover.config.values import Endpoint, is_address
+from tideover.primary.found import Found, failure, good_until, hops, no_route
+from tideover.primary.interface import NoRoute, Route, Trouble
+from tideover.primary.resolver import AddressAnswer, DnsError, DnsUnavailable, Resolver
+
+
+async def static_route(
+    endpoints: Sequence[Endpoint], resolver: Resolver, *, now: float
+) -> Found | NoRoute:
+    """The next hops of these endpoints; names are looked up, literal addresses taken as they are.
+
+    A name that DNS does not know is passed over while another endpoint can be used.
+    """
+    key = ",".join(map(str, endpoints))
+    names = list(dict.fromkeys(e.host for e in endpoints if not is_address(e.host)))
+    answers = dict(zip(names, await look_up(names, resolver), strict=True))
+    if not names:
+        literal = hops((e.host, e.port, (e.host,)) for e in endpoints)
+        return Found(route=Route(key=key, hops=literal))
+    found = hops((e.host, e.port, _addresses(answers.get(e.host), e.host)) for e in endpoints)
+    errors = [a for a in answers.values() if isinstance(a, DnsError)]
+    doubtful = next((e for e in errors if isinstance(e, DnsUnavailable)), None)
+    if not found:
+        if error := doubtful or next(iter(errors), None):
+            return failure(error, now)
+        ttl = min(a.ttl for a in answers.values() if isinstance(a, AddressAnswer))
+        text = f"no address in DNS for {', '.join(names)}"
+        return no_route(Trouble.NO_SUCH_DOMAIN, text, now, ttl)
+    ttls = [a.ttl if isinstance(a, AddressAnswer) else 0.0 for a in answers.values()]
+    return Found(
+        route=Route(
+            key=key,
+            hops=found,
+            expires_at=good_until(now, min(ttls)),
+            warning="; ".join(map(str, errors)) or None,
+        ),
+        partial=doubtful is not None or any(is_partial(a) for a in answers.values()),
+    )
+
+
+async def look_up(names: Sequence[str], resolver: Resolver) -> Sequence[AddressAnswer | DnsError]:
+    """The addresses of each name, or why there are none."""
+
+    async def one(name: str) -> AddressAnswer | DnsError:
+        try:
+            return await resolver.addresses(name)
+        except DnsError as error:
+            return error
+
+    return await asyncio.gather(*map(one, names))
+
+
+def is_partial(answer: AddressAnswer | DnsError) -> bool:
+    """Whether DNS may have more to say than this."""
+    return answer.partial if isinstance(answer, AddressAnswer) else False
+
+
+def _addresses(answer: AddressAnswer | DnsError | None, host: str) -> Sequence[str]:
+    if answer is None:
+        return (host,)
+    return answer.addresses if isinstance(answer, AddressAnswer) else ()
