@@ -1,0 +1,78 @@
+"""swaks holds dialogues as other clients would."""
+
+import subprocess
+from collections.abc import Callable
+
+import pytest
+from peers import needs
+
+from tideover.testing.daemon import Daemon
+from tideover.testing.sink import Sink
+
+pytestmark = [pytest.mark.interop, needs("swaks")]
+Make = Callable[..., Daemon]
+
+
+def swaks(daemon: Daemon, *options: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        ["swaks", "--server", f"127.0.0.1:{daemon.port}", "--helo", "client.example.net",
+         "--from", "sender@example.net", "--to", "user@example.com", "--timeout", "10", *options],
+        capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        (),
+        ("--protocol", "SMTP"),
+        ("--tls",),
+        ("--pipeline",),
+        ("--tls", "--pipeline"),
+        ("--body", ".\n..\n.a"),
+        ("--from", "<>"),
+        ("--header", "Subject: long " + "x" * 900),
+        ("--to", "user@example.com,other@example.com"),
+    ],
+    ids=" ".join,
+)
+def test_swaks_is_served(make_daemon: Make, options: tuple[str, ...]) -> None:
+    daemon = make_daemon(recipients="user\nother\n")
+    daemon.start()
+    done = swaks(daemon, *options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    with Sink(daemon.primary) as sink:
+        sink.wait(1, 10)
+
+
+def test_swaks_through_a_proxy(make_daemon: Make) -> None:
+    daemon = make_daemon(smtp='proxy_protocol_from = ["127.0.0.0/8"]')
+    daemon.start()
+    for version in ("1", "2"):
+        done = swaks(
+            daemon, "--proxy-version", version, "--proxy-family", "TCP4" if version == "1" else
+            "AF_INET", "--proxy-source", "198.51.100.9", "--proxy-source-port", "4711",
+            "--proxy-dest", "192.0.2.25", "--proxy-dest-port", "25",
+            *(() if version == "1" else ("--proxy-protocol", "STREAM", "--proxy-command", "PROXY")),
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert {m["recipients"][0]["address"] for m in daemon.ask("queue", "list")} == {
+        "user@example.com"
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "answer"),
+    [
+        (("--to", "nobody@example.com"), "550 5.1.1"),
+        (("--to", "user@example.org"), "554 5.7.1"),
+        (("--auth", "PLAIN", "--auth-user", "u", "--auth-password", "p"), "250-PIPELINING"),
+    ],
+    ids=["unknown", "foreign", "auth"],
+)
+def test_swaks_is_refused(make_daemon: Make, options: tuple[str, ...], answer: str) -> None:
+    daemon = make_daemon()
+    daemon.start()
+    done = swaks(daemon, *options)
+    assert done.returncode != 0
+    assert answer in done.stdout
