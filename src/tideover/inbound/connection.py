@@ -398,6 +398,10 @@ class Connection(asyncio.Protocol):
     # Ends
 
     def _arm(self, delay: float) -> None:
+        """Look at the time again after `delay` seconds, or sooner: a body may begin meanwhile,
+        which has shorter limits.
+        """
+        delay = min(delay, self._smtp.data_timeout, RATE_GRACE / 2)
         self._timer = self._loop.call_later(delay, self._check_time)
 
     def _check_time(self) -> None:
@@ -421,7 +425,7 @@ class Connection(asyncio.Protocol):
         elif body and self._too_slow(now):
             self._end(TOO_SLOW, "too-slow")
         else:
-            self._arm(min(left, RATE_GRACE / 2) if body else left)
+            self._arm(left)
 
     def _too_slow(self, now: float) -> bool:
         elapsed = now - self._body_began
