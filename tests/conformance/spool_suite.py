@@ -117,8 +117,8 @@ def nothing_left_over(path: Path) -> None:
     """In a database: each chunk and recipient belongs to a message, and the file is sound."""
     with closing(sqlite3.connect(path)) as conn:
         for orphans in (
-            "SELECT id FROM chunk WHERE id >> 14 NOT IN "
-            "(SELECT id FROM message UNION SELECT id FROM staging)",
+            """SELECT id FROM chunk WHERE id >> 14 NOT IN (
+                SELECT id FROM message UNION SELECT id FROM staging)""",
             "SELECT message_id FROM recipient WHERE message_id NOT IN (SELECT id FROM message)",
             "SELECT id FROM message WHERE id NOT IN (SELECT message_id FROM recipient)",
         ):

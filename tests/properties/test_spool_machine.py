@@ -109,7 +109,7 @@ class SpoolMachine(RuleBasedStateMachine):
     def begin(self, size):
         intake = self.spool.open(self.spool.new_id(self.now))
         self.run(write(intake, b"u" * size))
-        return intake, self.lives
+        return intake, self.now, self.lives
 
     @rule(intake=consumes(intakes))
     def give_up(self, intake):
@@ -117,10 +117,10 @@ class SpoolMachine(RuleBasedStateMachine):
 
     @rule(target=messages, intake=consumes(intakes))
     def finish(self, intake):
-        intake, life = intake
+        intake, begun, life = intake
         if life != self.lives:
             return multiple()
-        message = new_message(intake._queue_id, at=self.now)
+        message = new_message(intake._queue_id, at=begun)
         self.run(awaited(intake.commit(message)))
         self.model.store(message, b"u" * intake.size)
         return message.queue_id

@@ -275,6 +275,8 @@ class Spool(Protocol):
         """Messages received before that time with recipients not closed, held or dead.
 
         With `delay`, only those that have such a recipient for whom no delay was reported yet.
+        Takes ids and times of receipt to run in the same order: a message for which they don't may
+        be found a little later.
         """
 
     async def hold(self, wanted: Filter, *, reason: str, now: float) -> int:

@@ -157,6 +157,24 @@ def test_I1_a_crash_keeps_what_was_acknowledged_and_drops_bodies_cut_off(path, t
     with_spool(copy, look)
 
 
+def test_I1_nothing_is_appended_to_a_log_that_a_crash_has_left(path, tmp_path):
+    """A commit that failed may have left frames there that aren't on the disk."""
+
+    async def fill(spool):
+        await put(spool)
+        return crashed_copy(path, tmp_path)
+
+    copy = with_spool(path, fill)
+    log = copy.with_name("spool.db-wal")
+    assert log.stat().st_size > 0
+
+    async def look(spool):
+        assert log.stat().st_size == 0
+        assert len(await spool.select(Filter())) == 1
+
+    with_spool(copy, look)
+
+
 def test_closing_answers_what_was_asked_before(path):
     async def test(spool):
         waiting = asyncio.gather(*(put(spool) for _ in range(10)))

@@ -5,9 +5,11 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import tideover
 from tideover.testing.faulty_disk import FaultyDisk
 
 pytestmark = pytest.mark.skipif(not shutil.which("gcc"), reason="gcc is missing")
@@ -69,7 +71,7 @@ class Subject:
         self.path = data / "spool.db"
         self.disk = FaultyDisk(tmp_path / "shim", under=data)
         suite = request.config.rootpath / "tests" / "conformance"
-        source = request.config.rootpath / "src"
+        source = Path(tideover.__file__).parents[1]
         self.process = subprocess.Popen(
             [sys.executable, "-c", SUBJECT, self.path, suite],
             env=os.environ | self.disk.environment | {"PYTHONPATH": str(source)},
