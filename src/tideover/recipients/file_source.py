@@ -15,6 +15,7 @@ Nothing here runs on the event loop: `read` and `poll` block, for as long as the
 
 import os
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from pathlib import Path
 from stat import S_ISREG
@@ -115,7 +116,8 @@ class FileSource:
 
     def _parse(self, data: bytes) -> Iterator[str]:
         try:
-            text = data.decode("utf-8-sig")
+            # not "utf-8-sig": Python would load that codec now, when it may have lost the right to
+            text = data.removeprefix(BOM_UTF8).decode()
         except UnicodeDecodeError as error:
             bad = data.count(b"\n", 0, error.start) + 1
             raise SourceError(f"{self.path}:{bad}: not UTF-8") from None
