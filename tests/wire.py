@@ -21,9 +21,13 @@ class Wire:
     def __init__(self, port: int, *, preamble: bytes = b"", greeting: bool = True) -> None:
         self.socket: socket.socket = socket.create_connection(("127.0.0.1", port), timeout=20)
         self.file = self.socket.makefile("rb")
-        if preamble:
-            self.send(preamble)
-        self.greeting = self.reply() if greeting else b""
+        try:
+            if preamble:
+                self.send(preamble)
+            self.greeting = self.reply() if greeting else b""
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> Self:
         return self

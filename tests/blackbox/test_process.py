@@ -46,7 +46,7 @@ def spool_file(daemon: Daemon) -> Path:
 
 
 def test_it_says_that_it_is_ready(daemon: Daemon) -> None:
-    ready = [line for line in daemon.output().splitlines() if "ready" in line]
+    ready = [line for line in daemon.output().splitlines() if " ready on " in line]
     assert len(ready) == 1
     assert str(daemon.port) in ready[0]
 

@@ -45,7 +45,7 @@ def test_verbs_read_the_spool_while_the_daemon_does_not_run(daemon: Daemon) -> N
     assert daemon.ask("status")["domains"]["example.com"]["primary"] == "unknown"
     assert [m["id"] for m in daemon.ask("queue", "list")] == [queue_id]
     assert daemon.ask("queue", "show", queue_id)["id"] == queue_id
-    assert [e["event"] for e in daemon.ask("explain", queue_id)] == ["message-accepted"]
+    assert "message-accepted" in [e["event"] for e in daemon.ask("explain", queue_id)]
     done = daemon.run("queue", "hold", "--domain", "example.com")
     assert done.returncode == 3
     assert len(done.stderr.strip().splitlines()) == 1
