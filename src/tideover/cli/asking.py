@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tideover.config.locate import data_dir
 from tideover.control.client import ControlClient, UnreachableError
-from tideover.control.protocol import Act, AnyRequest, Done, Item
+from tideover.control.protocol import ActRequest, Done, Item, ReadRequest
 
 
 def find_data_dir(config: Path) -> Path:
@@ -22,7 +22,7 @@ def find_data_dir(config: Path) -> Path:
     return found
 
 
-def ask(config: Path, request: AnyRequest) -> Iterator[Item]:
+def ask(config: Path, request: ReadRequest) -> Iterator[Item]:
     """The daemon's answer; the spool's own when no daemon runs.
 
     Raises:
@@ -42,12 +42,12 @@ def ask(config: Path, request: AnyRequest) -> Iterator[Item]:
         yield from client.ask(request)
 
 
-def order(config: Path, request: Act) -> Done:
+def order(config: Path, request: ActRequest) -> Done:
     """Have the daemon do something.
 
     Raises:
         ConfigError, UnreachableError, RefusedError.
     """
     with ControlClient(find_data_dir(config)) as client:
-        done = [item for item in client.ask(request) if isinstance(item, Done)]  # type: ignore[arg-type]
+        done = [item for item in client.ask(request) if isinstance(item, Done)]
     return done[0]

@@ -14,7 +14,7 @@ from tideover.cli.trouble import GOOD, WRONG
 @json_option
 @click.pass_context
 def config_check(ctx: click.Context, file: Path | None, config: Path, as_json: bool) -> None:
-    """Check a configuration and name all of its mistakes at once.
+    """Check a configuration; name all mistakes at once.
 
     FILE may be given instead of --config. Exit code 0: the daemon would serve with it (warnings are
     shown but do no harm); 2: it has mistakes.

@@ -5,7 +5,7 @@ import click
 
 @click.command("example")
 def config_example() -> None:
-    """Print a commented configuration with every setting and its default."""
+    """Print a commented configuration with every setting."""
     from tideover.config.explain import example
 
     click.echo(example(), nl=False)

@@ -10,7 +10,10 @@ from tideover.cli.trouble import BAD, Problem
 @click.argument("key")
 @json_option
 def config_explain(key: str, as_json: bool) -> None:
-    """Explain a setting, as in `tideover config explain smtp.listen`: text, type and default."""
+    """Explain a setting: its meaning, type, form and default.
+
+    KEY is dotted, as in `tideover config explain smtp.listen`.
+    """
     from tideover.cli import output
     from tideover.config.explain import UnknownSettingError, explain, find
 

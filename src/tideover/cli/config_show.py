@@ -12,7 +12,7 @@ from tideover.cli.options import config_option, json_option
 @click.option("--changed", is_flag=True, help="Only what the file sets.")
 @json_option
 def config_show(config: Path, changed: bool, as_json: bool) -> None:
-    """Show the effective configuration: each setting, its value, and file or default."""
+    """Show every setting in force, and where it comes from."""
     from tideover.cli import output
     from tideover.config.explain import in_force
     from tideover.config.load import load
@@ -22,5 +22,5 @@ def config_show(config: Path, changed: bool, as_json: bool) -> None:
         output.json({row.key: {"value": row.value, "origin": row.origin} for row in rows})
         return
     output.table(
-        ("setting", "value", "from"), ((r.key, r.value or "(not set)", r.origin) for r in rows)
+        ("setting", "~value", "from"), ((r.key, r.value or "(not set)", r.origin) for r in rows)
     )

@@ -63,8 +63,9 @@ def print_messages(messages: "Iterable[MessageInfo]", limit: int, *, reason: boo
             told = recipient.reason if reason and recipient.reason else recipient.last_reply
             end = (recipient.address, recipient.state, str(recipient.attempts), told or "")
             rows.append((*(start if number == 0 else ("", "", "", "")), *end))
-    columns = ("id", ">age", ">size", "sender", "recipient", "state", ">attempts")
-    output.table((*columns, "reason" if reason else "last reply"), rows)
+    columns = ("id", ">age", ">size", "~sender", "~recipient", "state", ">tries")
+    if rows:
+        output.table((*columns, "~reason" if reason else "~last reply"), rows)
     if more:
         click.echo(f"Only the first {limit} messages are shown: narrow it down, or use --limit.")
     return count

@@ -15,32 +15,34 @@ _SIZES = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table. A column whose name starts with ">" is aligned to the right."""
-    right = [name.startswith(">") for name in columns]
-    names = [name.removeprefix(">") for name in columns]
+    """Print a table. Columns named ">…" are aligned to the right, "~…" may be folded."""
+    names = [name.lstrip(">~") for name in columns]
     cells = [[printable(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
-        _draw(names, right, cells)
+        _draw(columns, names, cells)
         return
     widths = [max(map(len, column)) for column in zip(names, *cells, strict=True)]
     for row in [names, *cells]:
         aligned = (
-            cell.rjust(width) if to_right else cell.ljust(width)
-            for cell, width, to_right in zip(row, widths, right, strict=True)
+            cell.rjust(width) if column.startswith(">") else cell.ljust(width)
+            for cell, width, column in zip(row, widths, columns, strict=True)
         )
         click.echo("  ".join(aligned).rstrip())
 
 
-def _draw(names: Sequence[str], right: Sequence[bool], cells: Iterable[Sequence[str]]) -> None:
+def _draw(columns: Sequence[str], names: Sequence[str], cells: Iterable[Sequence[str]]) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for number, (name, to_right) in enumerate(zip(names, right, strict=True)):
+    drawn = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0, show_edge=False)
+    for column, name in zip(columns, names, strict=True):
         drawn.add_column(
-            name, justify="right" if to_right else "left", no_wrap=number == 0, overflow="fold"
+            name,
+            justify="right" if column.startswith(">") else "left",
+            no_wrap=not column.startswith("~"),
+            overflow="fold",
         )
     for row in cells:
         drawn.add_row(*map(Text, row))

@@ -17,9 +17,9 @@ _TABLE = 1000
 @config_option
 @json_option
 def queue_list(limit: int | None, config: Path, as_json: bool, **options: Any) -> None:  # noqa: ANN401
-    """List messages in the order of their arrival, all or those that match.
+    """List the messages that are here, in the order of arrival.
 
-    Dead letters are listed too, in state `dead`.
+    All, or those that match. Dead letters are listed too, in state `dead`.
     """
     from tideover.cli import output
     from tideover.cli.asking import ask

@@ -34,7 +34,9 @@ def queue_remove(
     as_json: bool,
     **options: Any,  # noqa: ANN401
 ) -> None:
-    """Delete messages. They can't be brought back; your name is kept in the event log.
+    """Delete messages for good.
+
+    They can't be brought back; your name is kept in the event log.
 
     On a terminal it shows what would go and asks; elsewhere --yes is needed. Messages that are
     being delivered at this moment stay.

@@ -14,7 +14,7 @@ from tideover.cli.options import config_option, filters, json_option, selection
 @config_option
 @json_option
 def queue_shape(config: Path, as_json: bool, **options: Any) -> None:  # noqa: ANN401
-    """Count waiting recipients by domain and by minutes since they arrived.
+    """Count waiting recipients by domain and age in minutes.
 
     A healthy queue is full at the left. Numbers that move to the right belong to a primary that is
     down, or that takes less than arrives. T is the total.

@@ -26,7 +26,7 @@ _MAX_HEADERS = 1024 * 1024
 @config_option
 @json_option
 def queue_show(queue_id: str, what: str | None, config: Path, as_json: bool) -> None:
-    """Show one message: where it came from, and how each recipient stands."""
+    """Show one message, its origin and its recipients."""
     from tideover.cli.asking import ask
     from tideover.control.protocol import Body, MessageDetail, Show
     from tideover.message.envelope import QueueId
@@ -102,7 +102,7 @@ def _print(message: "StoredMessage") -> None:
         click.echo(f"{name:<9} {output.printable(text)}")
     click.echo("")
     output.table(
-        ("recipient", "state", ">attempts", "next attempt", "reason or last reply"),
+        ("~recipient", "state", ">tries", "next try", "~reason or last reply"),
         (
             (
                 row.address,

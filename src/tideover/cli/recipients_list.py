@@ -12,7 +12,7 @@ from tideover.cli.options import config_option, json_option
 @config_option
 @json_option
 def recipients_list(domain: str, config: Path, as_json: bool) -> None:
-    """List the recipients that the sources of DOMAIN name, one a line."""
+    """List the recipients that the sources of DOMAIN name."""
     from tideover.cli import output
     from tideover.cli.asking import ask
     from tideover.control.protocol import Address, Recipients

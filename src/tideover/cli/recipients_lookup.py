@@ -21,7 +21,9 @@ _MEANING = {
 @json_option
 @click.pass_context
 def recipients_lookup(ctx: click.Context, address: str, config: Path, as_json: bool) -> None:
-    """Say what is known of an address and what a client would hear.
+    """Say what is known of an address.
+
+    And what a client would hear for it.
 
     Exit code 0: it would be accepted; 1: it would not.
     """

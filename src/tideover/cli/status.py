@@ -64,12 +64,12 @@ def _print_table(daemon: "DaemonInfo", domains: "list[DomainInfo]") -> None:
         running = f"has been running for {output.age(now - daemon.started)}"
     click.echo(f"{daemon.hostname}: tideover {daemon.version} {running}")
     output.table(
-        ("domain", "primary", "since", ">queued", ">held", ">dead", ">size", ">oldest", "reason"),
+        ("domain", "primary", ">for", ">queued", ">held", ">dead", ">size", ">oldest", "~reason"),
         (
             (
                 row.domain,
                 row.primary,
-                output.local(row.since),
+                output.age(now - row.since) if row.since is not None else "",
                 str(row.queued),
                 str(row.held),
                 str(row.dead),

@@ -94,8 +94,9 @@ class _Reading:
             known: dict[str, Domain] | None = self._validate(
                 dict[DomainName, Domain], domains, ("domains",)
             )
-            self._note_repeated(domains, known or {})
-            self._domains |= known or {}
+            if known:
+                self._note_repeated(domains, known)
+                self._domains |= known
 
     def _validate(self, kind: Any, table: Table, prefix: Location) -> Any:  # noqa: ANN401
         try:
@@ -111,7 +112,7 @@ class _Reading:
         if len(known) == len(domains) and not known.keys() & self._domains.keys():
             return
         seen = dict.fromkeys(self._domains, "above")
-        for written in domains if known else ():
+        for written in domains:
             name = parse_domain(written)
             if name in seen:
                 self._repeated.append((("domains", written), name))

@@ -9,18 +9,18 @@ import re
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import NamedTuple
 
-_DURATION = re.compile(r"(\d{1,12}(?:\.\d{1,9})?)(ms|s|m|h|d|w)")
+_DURATION = re.compile(r"(\d{1,12}(?:\.\d{1,9})?)(ms|s|m|h|d|w)", re.ASCII)
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _LONGEST = 3650 * 86400.0
-_SIZE = re.compile(r"(\d{1,19})(B|KiB|MiB|GiB|TiB|kB|MB|GB)?")
+_SIZE = re.compile(r"(\d{1,19})(B|KiB|MiB|GiB|TiB|kB|MB|GB)?", re.ASCII)
 _OCTETS = {
     None: 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40,
     "kB": 10**3, "MB": 10**6, "GB": 10**9,
 }  # fmt: skip
 _LARGEST = 2**62
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
-_BRACKETED = re.compile(r"\[([^\[\]]*)\](?::(\d{1,5}))?")
-_PLAIN = re.compile(r"([^:\[\]\s]+)(?::(\d{1,5}))?")
+_BRACKETED = re.compile(r"\[([^\[\]]*:[^\[\]]*)\](?::(\d{1,5}))?", re.ASCII)
+_PLAIN = re.compile(r"([^:\[\]\s]+)(?::(\d{1,5}))?", re.ASCII)
 _ADDRESS_FORM = 'an address is written like "127.0.0.1:25" or "[::1]:25"'
 _RESOLVER_FORM = 'a DNS server is written like "192.0.2.53", "127.0.0.1:5353" or "[::1]:53"'
 

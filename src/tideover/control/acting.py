@@ -4,10 +4,12 @@ Order of effects: the spool first, so that it is durable; then the dispatcher is
 event that names who did it. A removal is told before too, as nothing is left to show it after.
 """
 
+from typing import assert_never
+
 from msgspec.structs import replace
 
 from tideover.control.interface import Daemon, Dispatcher
-from tideover.control.protocol import Act, Done, Failure, Flush, Hold, Release, Remove
+from tideover.control.protocol import ActRequest, Done, Failure, Flush, Hold, Release, Remove
 from tideover.control.reading import normal
 from tideover.events.records import EventSink, OperatorActed
 from tideover.spool.interface import DomainHold, Filter, Spool, State
@@ -22,61 +24,56 @@ class Acting:
         self._daemon = daemon
         self._emit = emit
 
-    async def act(self, request: Act, *, by: str, now: float) -> Done | Failure:
+    async def act(self, request: ActRequest, *, by: str, now: float) -> Done | Failure:
         """Do it, or say why not."""
         wanted = normal(request.wanted)
         if wanted == Filter() and not request.everything:
             return Failure("selection", "name a domain or ids, or say that all is meant")
-        dispatcher = self._daemon.dispatcher
-        if dispatcher is None:
-            return Failure("not-allowed", "this needs the daemon to run")
         match request:
             case Hold():
-                return await self._hold(dispatcher, request, wanted, by, now)
+                return await self._hold(request, wanted, by, now)
             case Release():
-                return await self._release(dispatcher, wanted, by, now)
+                return await self._release(wanted, by, now)
             case Flush():
-                return await self._flush(dispatcher, wanted, by, now)
+                return await self._flush(wanted, by, now)
             case Remove():
                 return await self._remove(wanted, by)
             case _:
-                return Failure("bad-request", "no such verb")
+                assert_never(request)
 
-    async def _hold(
-        self, dispatcher: Dispatcher, request: Hold, wanted: Filter, by: str, now: float
-    ) -> Done | Failure:
+    async def _hold(self, request: Hold, wanted: Filter, by: str, now: float) -> Done | Failure:
         domain = wanted.domain
         if domain is not None and _domain_alone(wanted):
             if domain not in self._daemon.config.domains:
                 return Failure("not-found", f"{domain} is not a domain of ours")
             hold = DomainHold(domain=domain, reason=request.reason, by=by, since=now)
             await self._spool.hold_domain(hold)
-            dispatcher.set_hold(domain, hold)
+            self._dispatcher.set_hold(domain, hold)
         reason = f"held by {by}: {request.reason}" if request.reason else f"held by {by}"
         count = await self._spool.hold(wanted, reason=reason, now=now)
         self._told(by, "hold", wanted, count)
         return Done(count=count)
 
-    async def _release(self, dispatcher: Dispatcher, wanted: Filter, by: str, now: float) -> Done:
+    async def _release(self, wanted: Filter, by: str, now: float) -> Done:
         if _domain_alone(wanted):
             for hold in await self._spool.domain_holds():
                 if wanted.domain in (None, hold.domain):
                     await self._spool.release_domain(hold.domain)
-                    dispatcher.set_hold(hold.domain, None)
+                    self._dispatcher.set_hold(hold.domain, None)
         if wanted.ids is None and wanted.states is None:
             # dead letters come back only by name or when asked for: they are dead for a reason
             wanted = replace(wanted, states=(State.HELD,))
         count = await self._spool.release(wanted, now=now)
-        await self._notify(dispatcher, wanted)
+        await self._notify(wanted)
         self._told(by, "release", wanted, count)
         return Done(count=count)
 
-    async def _flush(self, dispatcher: Dispatcher, wanted: Filter, by: str, now: float) -> Done:
+    async def _flush(self, wanted: Filter, by: str, now: float) -> Done:
         if _domain_alone(wanted):
-            count = await dispatcher.flush(None if wanted.domain is None else {wanted.domain})
+            count = await self._dispatcher.flush(None if wanted.domain is None else {wanted.domain})
         else:
             count = await self._spool.release(replace(wanted, states=(State.DEFERRED,)), now=now)
-            await self._notify(dispatcher, wanted)
+            await self._notify(wanted)
         self._told(by, "flush", wanted, count)
         return Done(count=count)
 
@@ -88,7 +85,7 @@ class Acting:
             self._emit(OperatorActed(by=by, action="remove", what=" ".join(some), count=len(some)))
         return Done(count=len(ids), ids=ids)
 
-    async def _notify(self, dispatcher: Dispatcher, wanted: Filter) -> None:
+    async def _notify(self, wanted: Filter) -> None:
         """Tell of mail that is queued again, by domain: too many are harmless, too few are not."""
         if wanted.domain is not None:
             domains = {wanted.domain}
@@ -98,7 +95,11 @@ class Acting:
         else:
             domains = {count.domain for count in await self._spool.counts()}
         for domain in domains:
-            dispatcher.notify(domain)
+            self._dispatcher.notify(domain)
+
+    @property
+    def _dispatcher(self) -> Dispatcher:
+        return self._daemon.dispatcher
 
     @property
     def _spool(self) -> Spool:

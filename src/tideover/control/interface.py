@@ -1,12 +1,13 @@
 """What the control socket needs of the daemon. `app` supplies it; tests supply fakes."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Protocol
 
 from tideover.config.model import Config
+from tideover.message.envelope import QueueId
 from tideover.primary.interface import PrimaryState
 from tideover.recipients.interface import Directory
-from tideover.spool.interface import DomainHold, Spool
+from tideover.spool.interface import DomainCount, DomainHold, Filter, Spool, StoredMessage
 
 
 class Destination(Protocol):
@@ -64,14 +65,45 @@ class RecipientTable(Directory, Protocol):
         """All addresses listed for a domain of ours (A-labels), sorted; empty for any other."""
 
 
-class Daemon(Protocol):
-    """All that the verbs work on. Offline, `dispatcher` and `started` are None and the spool is
-    open for reading only.
+class Queue(Protocol):
+    """The part of a spool that reading needs; see `tideover.spool.interface.Spool`."""
+
+    async def counts(self) -> Sequence[DomainCount]:
+        """What lies here, a row a domain."""
+        ...
+
+    async def domain_holds(self) -> Sequence[DomainHold]:
+        """All held domains."""
+        ...
+
+    async def show(self, queue_id: QueueId) -> StoredMessage | None:
+        """One message, or None."""
+        ...
+
+    async def select(
+        self, wanted: Filter, *, after: QueueId | None = None, limit: int = 1000
+    ) -> Sequence[StoredMessage]:
+        """Messages in arrival order, a page at a time."""
+        ...
+
+    def read(self, queue_id: QueueId) -> AsyncIterator[bytes]:
+        """The body. Raises MessageDamaged, KeyError."""
+        ...
+
+
+class House(Protocol):
+    """What the reading verbs look at: a running daemon, or the files of one that does not run
+    (then `dispatcher` and `started` are None).
     """
 
     @property
-    def spool(self) -> Spool:
-        """The queue."""
+    def config(self) -> Config:
+        """The configuration in use."""
+        ...
+
+    @property
+    def started(self) -> float | None:
+        """When the daemon started, Unix time."""
         ...
 
     @property
@@ -81,8 +113,17 @@ class Daemon(Protocol):
 
     @property
     def dispatcher(self) -> Dispatcher | None:
-        """The destinations; None offline."""
+        """The destinations."""
         ...
+
+    @property
+    def spool(self) -> Queue:
+        """The queue."""
+        ...
+
+
+class Daemon(Protocol):
+    """A running daemon, which the acting verbs need. It is a `House` too."""
 
     @property
     def config(self) -> Config:
@@ -91,5 +132,20 @@ class Daemon(Protocol):
 
     @property
     def started(self) -> float | None:
-        """When the daemon started, Unix time; None offline."""
+        """When the daemon started, Unix time."""
+        ...
+
+    @property
+    def directory(self) -> RecipientTable:
+        """The recipients."""
+        ...
+
+    @property
+    def dispatcher(self) -> Dispatcher:
+        """The destinations."""
+        ...
+
+    @property
+    def spool(self) -> Spool:
+        """The queue."""
         ...

@@ -1,68 +1,98 @@
 """Answers from the files themselves, while no daemon runs.
 
 Reads only: the spool is opened for reading, recipients are read from their sources, and nothing is
-known of the primaries. Verbs that act are refused by the service.
+known of the primaries.
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from time import time
 
 from tideover.config.model import Config
+from tideover.control import reading
 from tideover.control.client import RefusedError
-from tideover.control.interface import RecipientTable
-from tideover.control.protocol import AnyRequest, Failure, Item, Lookup, Recipients
-from tideover.control.service import Service
+from tideover.control.interface import Dispatcher, Queue
+from tideover.control.protocol import Failure, Item, Lookup, ReadRequest, Recipients
 from tideover.events.records import Event
+from tideover.message.envelope import QueueId
 from tideover.recipients.directory import DirectoryTable
-from tideover.spool.interface import Spool
+from tideover.spool.interface import DomainCount, DomainHold, Filter, StoredMessage
 from tideover.spool.memory import MemorySpool
-from tideover.spool.sqlite import open_readonly
+from tideover.spool.sqlite import OfflineSpool, open_readonly
 
-SPOOL = "spool.db"
+SPOOL = "spool.sqlite"
 """The spool's name in the data directory."""
 
 
-class _Idle:
+class IdleQueue:
+    """A spool that no daemon uses, as reading wants it. There is no loop to hold up."""
+
+    def __init__(self, spool: OfflineSpool) -> None:
+        self._spool = spool
+
+    async def counts(self) -> Sequence[DomainCount]:
+        """What lies here, a row a domain."""
+        return self._spool.counts()
+
+    async def domain_holds(self) -> Sequence[DomainHold]:
+        """All held domains."""
+        return self._spool.domain_holds()
+
+    async def show(self, queue_id: QueueId) -> StoredMessage | None:
+        """One message, or None."""
+        return self._spool.show(queue_id)
+
+    async def select(
+        self, wanted: Filter, *, after: QueueId | None = None, limit: int = 1000
+    ) -> Sequence[StoredMessage]:
+        """Messages in arrival order, a page at a time."""
+        return self._spool.select(wanted, after=after, limit=limit)
+
+    async def read(self, queue_id: QueueId) -> AsyncIterator[bytes]:
+        """The body."""
+        for chunk in self._spool.read(queue_id):
+            yield chunk
+
+
+class IdleHouse:
     """A daemon that does not run."""
 
-    dispatcher = None
-    started = None
+    dispatcher: Dispatcher | None = None
+    started: float | None = None
 
-    def __init__(self, config: Config, spool: Spool, directory: RecipientTable) -> None:
+    def __init__(self, config: Config, spool: Queue, directory: DirectoryTable) -> None:
         self.config = config
         self.spool = spool
         self.directory = directory
 
 
-def answer_offline(config: Config, request: AnyRequest) -> Iterator[Item]:
+def answer_offline(config: Config, request: ReadRequest) -> Iterator[Item]:
     """The items of the answer.
 
     Raises:
         RefusedError: there is none.
         SpoolUnusable, SpoolError: the spool can't be read.
     """
-    with asyncio.Runner() as runner:
-        daemon = runner.run(_open(config, request))
-        try:
-            pages = aiter(Service(daemon, _ignore).answer(request, by=""))
-            while (page := runner.run(anext(pages, None))) is not None:
-                if isinstance(page, Failure):
-                    raise RefusedError(page.code, page.text)
-                yield from page
-        finally:
-            runner.run(daemon.spool.close())
-
-
-async def _open(config: Config, request: AnyRequest) -> _Idle:
     directory = DirectoryTable(config, Path.cwd(), _ignore)
     if isinstance(request, Lookup | Recipients):
         directory.load()
-        return _Idle(config, MemorySpool(), directory)
     path = config.data_dir / SPOOL
-    # a daemon that never ran has no spool: that is an empty one
-    spool: Spool = await open_readonly(path) if path.exists() else MemorySpool()
-    return _Idle(config, spool, directory)
+    with ExitStack() as stack:
+        spool: Queue = MemorySpool()  # a daemon that never ran has no spool: that is an empty one
+        if path.exists() and not isinstance(request, Lookup | Recipients):
+            spool = IdleQueue(stack.enter_context(open_readonly(path)))
+        runner = stack.enter_context(asyncio.Runner())
+        pages = reading.answer(IdleHouse(config, spool, directory), request, time())
+        while (page := runner.run(_next(pages))) is not None:
+            if isinstance(page, Failure):
+                raise RefusedError(page.code, page.text)
+            yield from page
+
+
+async def _next(pages: AsyncIterator[reading.Page]) -> reading.Page | None:
+    return await anext(pages, None)
 
 
 def _ignore(_: Event) -> None:

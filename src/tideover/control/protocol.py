@@ -104,9 +104,9 @@ class Remove(Act, frozen=True, kw_only=True, tag="remove"):
     """Delete messages for good, on this person's order."""
 
 
-AnyRequest = (
-    Status | List | Show | Body | Shape | Lookup | Recipients | Hold | Release | Flush | Remove
-)
+ReadRequest = Status | List | Show | Body | Shape | Lookup | Recipients
+ActRequest = Hold | Release | Flush | Remove
+AnyRequest = ReadRequest | ActRequest
 
 
 class Call(Struct, frozen=True, kw_only=True):

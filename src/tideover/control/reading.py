@@ -6,12 +6,13 @@ million messages costs the memory of a hundred.
 
 from bisect import bisect_left
 from collections.abc import AsyncIterator, Sequence
+from typing import assert_never
 
 from msgspec.structs import replace
 
 from tideover import __version__
 from tideover.config.values import parse_domain
-from tideover.control.interface import Daemon, Destination
+from tideover.control.interface import Destination, House
 from tideover.control.protocol import (
     AGES,
     PAGE,
@@ -27,6 +28,7 @@ from tideover.control.protocol import (
     MessageDetail,
     MessageInfo,
     Piece,
+    ReadRequest,
     RecipientInfo,
     Recipients,
     Shape,
@@ -53,6 +55,27 @@ _CLOSED = frozenset((State.DELIVERED, State.BOUNCED))
 _ROWS_A_PAGE = 1000
 
 
+def answer(house: House, request: ReadRequest, now: float) -> AsyncIterator[Page]:
+    """The pages of the answer. Raises SpoolError."""
+    match request:
+        case Status():
+            return status(house, request)
+        case List():
+            return listing(house, request)
+        case Show():
+            return show(house, request)
+        case Body():
+            return body(house, request)
+        case Shape():
+            return shape(house, request, now)
+        case Lookup():
+            return lookup(house, request)
+        case Recipients():
+            return recipients(house, request)
+        case _:
+            assert_never(request)
+
+
 def own_domain(text: str) -> str:
     """A domain as somebody typed it -> its A-labels; what is none stays as it is."""
     try:
@@ -66,18 +89,18 @@ def normal(wanted: Filter) -> Filter:
     return wanted if wanted.domain is None else replace(wanted, domain=own_domain(wanted.domain))
 
 
-async def status(daemon: Daemon, request: Status) -> AsyncIterator[Page]:
+async def status(house: House, request: Status) -> AsyncIterator[Page]:
     """The daemon, then each domain that is configured or has mail here."""
-    counts = {count.domain: count for count in await daemon.spool.counts()}
-    holds = {hold.domain: hold for hold in await daemon.spool.domain_holds()}
-    known = daemon.dispatcher.status() if daemon.dispatcher else {}
-    names = sorted({*daemon.config.domains, *counts})
+    counts = {count.domain: count for count in await house.spool.counts()}
+    holds = {hold.domain: hold for hold in await house.spool.domain_holds()}
+    known = house.dispatcher.status() if house.dispatcher is not None else {}
+    names = sorted({*house.config.domains, *counts})
     if request.domain is not None:
         names = [name for name in names if name == own_domain(request.domain)]
         if not names:
             yield Failure("not-found", f"{request.domain} is not a domain of ours")
             return
-    yield [DaemonInfo(version=__version__, hostname=daemon.config.hostname, started=daemon.started)]
+    yield [DaemonInfo(version=__version__, hostname=house.config.hostname, started=house.started)]
     for start in range(0, len(names), _ROWS_A_PAGE):
         yield [
             _domain_info(name, known.get(name), holds.get(name), counts.get(name))
@@ -112,14 +135,14 @@ def _domain_info(
 
 
 async def messages(
-    daemon: Daemon, wanted: Filter, limit: int | None = None
+    house: House, wanted: Filter, limit: int | None = None
 ) -> AsyncIterator[Sequence[StoredMessage]]:
     """Pages of messages in arrival order."""
     after: QueueId | None = None
     left = limit
     while left is None or left > 0:
         size = PAGE if left is None else min(PAGE, left)
-        page = await daemon.spool.select(normal(wanted), after=after, limit=size)
+        page = await house.spool.select(normal(wanted), after=after, limit=size)
         if not page:
             return
         yield page
@@ -127,9 +150,9 @@ async def messages(
         left = None if left is None else left - len(page)
 
 
-async def listing(daemon: Daemon, request: List) -> AsyncIterator[Page]:
+async def listing(house: House, request: List) -> AsyncIterator[Page]:
     """Messages with those of their recipients that are still here."""
-    async for page in messages(daemon, request.wanted, request.limit):
+    async for page in messages(house, request.wanted, request.limit):
         yield [_message_info(message, request.wanted) for message in page]
 
 
@@ -164,9 +187,9 @@ def recipient_info(row: RecipientRow) -> RecipientInfo:
     )
 
 
-async def show(daemon: Daemon, request: Show) -> AsyncIterator[Page]:
+async def show(house: House, request: Show) -> AsyncIterator[Page]:
     """One message."""
-    message = await daemon.spool.show(request.id)
+    message = await house.spool.show(request.id)
     yield _no_message(request.id) if message is None else [MessageDetail(message=message)]
 
 
@@ -174,15 +197,15 @@ def _no_message(queue_id: str) -> Failure:
     return Failure("not-found", f"no message {queue_id} is in the queue")
 
 
-async def body(daemon: Daemon, request: Body) -> AsyncIterator[Page]:
+async def body(house: House, request: Body) -> AsyncIterator[Page]:
     """A message's octets, piece by piece."""
-    message = await daemon.spool.show(request.id)
+    message = await house.spool.show(request.id)
     if message is None:
         yield _no_message(request.id)
         return
     try:
         yield [Piece(data=message.trace)]
-        async for piece in daemon.spool.read(request.id):
+        async for piece in house.spool.read(request.id):
             yield [Piece(data=piece)]
     except KeyError:
         yield Failure("not-found", f"message {request.id} left the queue meanwhile")
@@ -190,12 +213,12 @@ async def body(daemon: Daemon, request: Body) -> AsyncIterator[Page]:
         yield Failure("spool", f"message {request.id} is damaged and now in quarantine: {error}")
 
 
-async def shape(daemon: Daemon, request: Shape, now: float) -> AsyncIterator[Page]:
+async def shape(house: House, request: Shape, now: float) -> AsyncIterator[Page]:
     """Waiting recipients by domain and age, the fullest domain first."""
     rows: dict[str, list[int]] = {}
     states = request.wanted.states or (State.QUEUED, State.LEASED, State.DEFERRED, State.HELD)
     wanted = own_domain(request.wanted.domain) if request.wanted.domain else None
-    async for page in messages(daemon, request.wanted):
+    async for page in messages(house, request.wanted):
         for message in page:
             column = bisect_left(AGES, now - message.received_at)
             for row in message.recipients:
@@ -210,7 +233,7 @@ async def shape(daemon: Daemon, request: Shape, now: float) -> AsyncIterator[Pag
         ]
 
 
-async def lookup(daemon: Daemon, request: Lookup) -> AsyncIterator[Page]:
+async def lookup(house: House, request: Lookup) -> AsyncIterator[Page]:
     """What the recipient sources say of one address."""
     try:
         mailbox, rest = parse_path(f"<{request.address}>".encode())
@@ -219,7 +242,7 @@ async def lookup(daemon: Daemon, request: Lookup) -> AsyncIterator[Page]:
     if mailbox is None or rest:
         yield Failure("bad-request", f"{request.address!r} is not an address like user@example.com")
         return
-    finding = daemon.directory.lookup(mailbox.local, mailbox.domain)
+    finding = house.directory.lookup(mailbox.local, mailbox.domain)
     yield [
         AddressInfo(
             address=request.address,
@@ -231,12 +254,12 @@ async def lookup(daemon: Daemon, request: Lookup) -> AsyncIterator[Page]:
     ]
 
 
-async def recipients(daemon: Daemon, request: Recipients) -> AsyncIterator[Page]:
+async def recipients(house: House, request: Recipients) -> AsyncIterator[Page]:
     """All that the sources of a domain list."""
     domain = own_domain(request.domain)
-    if daemon.directory.lookup("postmaster", domain).standing is Standing.FOREIGN:
+    if house.directory.lookup("postmaster", domain).standing is Standing.FOREIGN:
         yield Failure("not-found", f"{request.domain} is not a domain of ours")
         return
-    addresses = daemon.directory.listing(domain)
+    addresses = house.directory.listing(domain)
     for start in range(0, len(addresses), _ROWS_A_PAGE):
         yield [Address(address=text) for text in addresses[start : start + _ROWS_A_PAGE]]

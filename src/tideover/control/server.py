@@ -29,6 +29,7 @@ from tideover.control.service import Service
 _MAX_CLIENTS = 32
 _IDLE = 60.0
 _WRITE = 30.0
+_ACCEPT_RETRY = 0.5
 _PEER = struct.Struct("3i")
 
 
@@ -49,7 +50,7 @@ class ControlServer:
         self._service = service
         self._idle = idle
         self._write_timeout = write
-        self._server: asyncio.Server | None = None
+        self._listener: socket.socket | None = None
         self._clients: set[asyncio.Task[None]] = set()
         self._inode = 0
 
@@ -64,37 +65,67 @@ class ControlServer:
         except OSError as error:
             raise ControlInUse(f"{self._path}: can't be made: {error.strerror}") from None
         self._inode = self._path.stat().st_ino
-        self._server = await asyncio.start_unix_server(
-            self._serve, sock=listener, limit=MAX_REQUEST
-        )
+        listener.setblocking(False)
+        listener.listen(_MAX_CLIENTS)
+        self._listener = listener
+        self._listen()
 
     async def close(self) -> None:
         """End all connections and remove the socket."""
-        if self._server is None:
+        if self._listener is None:
             return
-        self._server.close()
-        for client in self._clients:
-            client.cancel()
-        await asyncio.gather(*self._clients, return_exceptions=True)
+        asyncio.get_running_loop().remove_reader(self._listener)
+        self._listener.close()
+        self._listener = None
+        await asyncio.sleep(0)  # each client's task has begun then, and closes what it has
+        clients = tuple(self._clients)
+        for task in clients:
+            task.cancel()
+        await asyncio.gather(*clients, return_exceptions=True)
         with suppress(OSError):
             if self._path.stat().st_ino == self._inode:  # not a successor's
                 self._path.unlink()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        if task is not None:
-            self._clients.add(task)
-        try:
-            await self._connection(reader, writer)
-        except (OSError, TimeoutError, asyncio.CancelledError):
-            pass  # gone, too slow, or we stop: nobody is left to tell
-        finally:
-            if task is not None:
-                self._clients.discard(task)
-            writer.transport.abort() if writer.transport.is_closing() else writer.close()
+    def _listen(self) -> None:
+        if self._listener is not None:
+            asyncio.get_running_loop().add_reader(self._listener, self._accept, self._listener)
 
-    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        uid = _peer_uid(writer)
+    def _accept(self, listener: socket.socket) -> None:
+        """Take one connection.
+
+        Not by asyncio's own server or `sock_accept`: those lose a connection that comes while they
+        are closed.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            connection, _ = listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        except OSError:  # out of descriptors: others will be closed
+            loop.remove_reader(listener)
+            loop.call_later(_ACCEPT_RETRY, self._listen)
+            return
+        task = loop.create_task(self._serve(connection))
+        self._clients.add(task)
+        task.add_done_callback(self._clients.discard)
+
+    async def _serve(self, connection: socket.socket) -> None:
+        try:
+            uid = _peer_uid(connection)
+            reader, writer = await asyncio.open_unix_connection(sock=connection, limit=MAX_REQUEST)
+        except BaseException:
+            connection.close()
+            raise
+        try:
+            await self._connection(reader, writer, uid)
+        except (OSError, TimeoutError):
+            pass  # gone or too slow: nobody is left to tell
+        finally:
+            writer.close()
+
+    async def _connection(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, uid: int
+    ) -> None:
         if uid not in (0, os.geteuid()):
             await self._send(writer, Failure("not-allowed", "only root and the daemon's own user"))
             return
@@ -173,9 +204,8 @@ def _answers(path: Path) -> bool:
         return True
 
 
-def _peer_uid(writer: asyncio.StreamWriter) -> int:
-    peer = writer.get_extra_info("socket")
-    data = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
+def _peer_uid(connection: socket.socket) -> int:
+    data = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
     return int(_PEER.unpack(data)[1])
 
 

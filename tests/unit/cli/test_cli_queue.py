@@ -304,5 +304,7 @@ def test_recipients(tideover, daemon: FakeDaemon):
     code, out, _ = tideover("recipients", "lookup", "a@example.net", "--json")
     assert (code, json.loads(out)["standing"]) == (1, "foreign")
     assert tideover("recipients", "lookup", "no address")[0] == 2
-    assert tideover("recipients", "list", "example.com")[1] == "alice@example.com\nbob@example.com\n"
+    assert (
+        tideover("recipients", "list", "example.com")[1] == "alice@example.com\nbob@example.com\n"
+    )
     assert tideover("recipients", "list", "example.net")[0] == 1

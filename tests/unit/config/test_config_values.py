@@ -1,0 +1,167 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tideover.config.values import (
+    BadItemError,
+    Endpoint,
+    parse_domain,
+    parse_duration,
+    parse_endpoint,
+    parse_hostname,
+    parse_network,
+    parse_primary,
+    parse_resolver,
+    parse_size,
+    parse_source,
+    write_duration,
+    write_size,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("0s", 0), ("500ms", 0.5), ("30s", 30), ("1d12h", 129600), ("1.5h", 5400), ("2w", 1209600)],
+)
+def test_durations(text, seconds):
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("bad", ["", "5", "5 m", "m5", "-5m", "5x", 5, 5.0, True, None, "9999999d"])
+def test_bad_durations(bad):
+    with pytest.raises(ValueError, match="a duration is written like"):
+        parse_duration(bad)
+
+
+@given(st.integers(0, 3650 * 86400 * 1000))
+def test_written_durations_are_read_as_the_same(milliseconds):
+    assert parse_duration(write_duration(milliseconds / 1000)) == pytest.approx(milliseconds / 1000)
+
+
+@pytest.mark.parametrize(
+    ("value", "octets"), [(0, 0), (512, 512), ("512", 512), ("1KiB", 1024), ("2MB", 2_000_000)]
+)
+def test_sizes(value, octets):
+    assert parse_size(value) == octets
+
+
+@pytest.mark.parametrize(
+    "bad", ["", "1.5MiB", "MiB", "-1", -1, True, 1.0, "1 KiB", 2**63, "9" * 40]
+)
+def test_bad_sizes(bad):
+    with pytest.raises(ValueError, match="a size is written like"):
+        parse_size(bad)
+
+
+@given(st.integers(0, 2**62))
+def test_written_sizes_are_read_as_the_same(octets):
+    assert parse_size(write_size(octets)) == octets
+
+
+@pytest.mark.parametrize(
+    ("text", "endpoint"),
+    [
+        ("127.0.0.1:2525", ("127.0.0.1", 2525)),
+        ("[::1]:25", ("::1", 25)),
+        ("0.0.0.0:0", ("0.0.0.0", 0)),
+    ],
+)
+def test_listen_addresses(text, endpoint):
+    assert parse_endpoint(text) == endpoint
+    assert str(Endpoint(*endpoint)) == text
+
+
+@pytest.mark.parametrize(
+    "bad",
+    ["127.0.0.1", "::1", "[::1]", "localhost:25", "127.0.0.1:65536", "127.0.0.1:", ":25",
+     "1.2.3:25", "[1.2.3.4:25", "127.0.0.1:25x", 25, None, ["127.0.0.1:25"], "127.0.0.1:²"],
+)  # fmt: skip
+def test_bad_listen_addresses(bad):
+    with pytest.raises(ValueError, match="an address is written like"):
+        parse_endpoint(bad)
+
+
+@pytest.mark.parametrize(
+    ("text", "endpoint"),
+    [
+        ("192.0.2.53", ("192.0.2.53", 53)),
+        ("192.0.2.53:5353", ("192.0.2.53", 5353)),
+        ("::1", ("::1", 53)),
+        ("[::1]", ("::1", 53)),
+        ("[::1]:5353", ("::1", 5353)),
+    ],
+)
+def test_dns_servers_need_no_port(text, endpoint):
+    assert parse_resolver(text) == endpoint
+
+
+@pytest.mark.parametrize("bad", ["ns.example.com", "192.0.2.53:0", "", 53])
+def test_bad_dns_servers(bad):
+    with pytest.raises(ValueError, match="a DNS server is written like"):
+        parse_resolver(bad)
+
+
+def test_primaries():
+    assert parse_primary("mx") is None
+    hops = parse_primary(["Mail.Example.com", "mail:2525", "[2001:db8::1]:26", "192.0.2.1"])
+    assert hops == (
+        ("mail.example.com", 25), ("mail", 2525), ("2001:db8::1", 26), ("192.0.2.1", 25),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("bad", ["mail.example.com", [], 5, {}])
+def test_bad_primaries(bad):
+    with pytest.raises(ValueError, match='"mx", or a list'):
+        parse_primary(bad)
+
+
+@pytest.mark.parametrize(
+    "bad", ["", "a b", "mail:0", "mail:99999", 3, "a..b", "[x]:25", "[1.2.3.4]:25"]
+)
+def test_a_bad_next_hop_is_named(bad):
+    with pytest.raises(BadItemError) as caught:
+        parse_primary(["mail.example.com", bad])
+    assert (caught.value.index, caught.value.found) == (1, bad)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("Example.COM", "example.com"),
+        ("example.com.", "example.com"),
+        ("BÜCHER.example", "xn--bcher-kva.example"),
+        ("xn--bcher-kva.example", "xn--bcher-kva.example"),
+    ],
+)
+def test_domains_become_a_labels(text, name):
+    assert parse_domain(text) == name
+
+
+@pytest.mark.parametrize(
+    "bad", ["", ".", "a..b", "-a.example", "a b", "1.2.3.4", "[1.2.3.4]", "a" * 64 + ".com", "a/b",
+            "ex\u200bample.\u0300"],
+)  # fmt: skip
+def test_bad_domains(bad):
+    with pytest.raises(ValueError, match="a domain name like"):
+        parse_domain(bad)
+
+
+@pytest.mark.parametrize("bad", ["mx2", "127.0.0.1", "", "m_x.example.com", "::1", "mx."])
+def test_a_hostname_is_full_and_no_address(bad):
+    with pytest.raises(ValueError, match="a full host name"):
+        parse_hostname(bad)
+
+
+def test_networks():
+    assert str(parse_network("10.0.0.0/8")) == "10.0.0.0/8"
+    assert str(parse_network("192.0.2.1")) == "192.0.2.1/32"
+    with pytest.raises(ValueError, match='"10.0.0.0/8"'):
+        parse_network("10.1.2.3/8")
+    with pytest.raises(ValueError, match="a network is written like"):
+        parse_network("ten")
+
+
+@pytest.mark.parametrize("bad", ["list.txt", "file:", "http://x", ""])
+def test_bad_sources(bad):
+    with pytest.raises(ValueError, match='"file:PATH"'):
+        parse_source(bad)
