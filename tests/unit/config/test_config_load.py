@@ -77,6 +77,10 @@ level = "warn"
 [domains."example.com"]
 primary = ["a b"]
 recipients = []
+
+[domains."example.org"]
+primary = "mx"
+recipients = ["example.org"]
 """
     form = 'an address is written like "127.0.0.1:25" or "[::1]:25"'
     network = 'a network is written like "10.0.0.0/8", "2001:db8::/32" or as one address'
@@ -98,6 +102,10 @@ recipients = []
         'line 14: log.level: found "warn"; allowed: "debug", "info", "warning" or "error"',
         f'line 17: domains."example.com".primary[0]: found "a b"; {hop}',
         'line 18: domains."example.com".recipients: found []; at least one item is needed',
+        (
+            'line 22: domains."example.org".recipients[0]: found "example.org"; a recipient source is '
+            'written like "file:PATH"'
+        ),
     ]
 
 

@@ -1,5 +1,6 @@
 import asyncio
 import os
+import pwd
 import socket
 
 import msgspec
@@ -14,9 +15,13 @@ from tideover.control.protocol import (
     DomainInfo,
     End,
     Failure,
+    Flush,
+    Hold,
     Items,
     List,
     MessageInfo,
+    Release,
+    Remove,
     Status,
     decode_call,
     decode_line,
@@ -273,16 +278,22 @@ def test_the_client_does_not_wait_for_ever(tmp_path):
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(tmp_path / "control.sock"))
     listener.listen()
-    with listener, ControlClient(tmp_path, answer_timeout=0.05) as client:
-        with pytest.raises(UnreachableError, match="takes too long"):
-            list(client.ask(Status()))
+    with (
+        listener,
+        ControlClient(tmp_path, answer_timeout=0.05) as client,
+        pytest.raises(UnreachableError, match="takes too long"),
+    ):
+        list(client.ask(Status()))
 
 
 def test_too_many_ids_are_refused_before_they_are_sent(fake, tmp_path):
     ids = tuple(f"{n:020}" for n in range(5000))
-    with ServedDaemon(fake, tmp_path), ControlClient(tmp_path) as client:
-        with pytest.raises(RefusedError, match="too many ids"):
-            list(client.ask(List(wanted=Filter(ids=ids))))
+    with (
+        ServedDaemon(fake, tmp_path),
+        ControlClient(tmp_path) as client,
+        pytest.raises(RefusedError, match="too many ids"),
+    ):
+        list(client.ask(List(wanted=Filter(ids=ids))))
 
 
 def test_lines_survive_the_wire():
@@ -293,11 +304,28 @@ def test_lines_survive_the_wire():
     assert decode_line(encode_line(End())) == End()
 
 
+@pytest.mark.parametrize("verb", [Flush, Hold, Release, Remove])
+def test_an_act_on_everything_must_be_meant(fake, tmp_path, verb):
+    fake.queue("a@example.com")
+    with ServedDaemon(fake, tmp_path), ControlClient(tmp_path) as client:
+        with pytest.raises(RefusedError) as caught:
+            list(client.ask(verb()))
+        assert caught.value.code == "selection"
+        assert fake.events == []
+        assert list(client.ask(verb(everything=True)))
+
+
+def test_a_hold_on_a_domain_that_is_not_ours(fake, tmp_path):
+    with (
+        ServedDaemon(fake, tmp_path),
+        ControlClient(tmp_path) as client,
+        pytest.raises(RefusedError, match="not a domain of ours"),
+    ):
+        list(client.ask(Hold(wanted=Filter(domain="example.net"))))
+    assert fake.dispatcher.calls == []
+
+
 def test_who_acts_is_named_by_the_kernels_word(fake, tmp_path):
-    import pwd
-
-    from tideover.control.protocol import Hold
-
     fake.queue("a@example.com")
     with ServedDaemon(fake, tmp_path), ControlClient(tmp_path) as client:
         list(client.ask(Hold(everything=True)))

@@ -66,10 +66,14 @@ def test_in_a_loop_one_flush_an_iteration():
         await asyncio.sleep(0)
         assert sink.flushes == [3]
         stream.emit(DaemonStopped(reason="b"))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert sink.flushes == [3, 4]
+        stream.emit(DaemonStopped(reason="c"))
         stream.detach()
 
     asyncio.run(main())
-    assert sink.flushes[:2] == [3, 4]
+    assert sink.flushes[:3] == [3, 4, 5]
     stream.close()
     assert sink.flushes[-1] == "closed"
 
