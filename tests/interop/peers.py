@@ -89,6 +89,7 @@ daemon_smtp_ports = {self.port}
 local_interfaces = 127.0.0.1
 smtp_accept_max = 200
 smtp_accept_queue = 0
+smtp_accept_queue_per_connection = 0
 queue_run_max = 10
 chunking_advertise_hosts = {"*" if offer_chunking else ""}
 tls_advertise_hosts =

@@ -216,4 +216,4 @@ class Daemon:
 
     def _ready(self) -> bool:
         """Whether its ready line is out."""
-        return "ready" in self.output()
+        return " ready on " in self.output()
