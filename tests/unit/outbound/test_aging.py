@@ -413,3 +413,12 @@ def test_a_message_that_is_gone_does_not_stop_the_pass(monkeypatch: pytest.Monke
     watch.age(14 * DAY + 1)
     assert watch.states(first) == [State.QUEUED]
     assert watch.show(second) is None
+
+
+def test_a_held_domain_waits_also_beside_one_that_expires() -> None:
+    watch = Watch()
+    queue_id = watch.put("user@example.com", "user@short.example")
+    hold = DomainHold(domain="example.com", reason="why", by="me", since=watch.now)
+    run(watch.spool.hold_domain(hold))
+    watch.age(15 * DAY)
+    assert watch.states(queue_id) == [State.QUEUED, State.DEAD]
