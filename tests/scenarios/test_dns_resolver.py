@@ -186,3 +186,14 @@ def test_families_come_in_turn(server: DnsServer) -> None:
         assert [":" in address for address in answer.addresses] == [True, False, False]
 
     asyncio.run(run())
+
+
+def test_other_servers_after_a_reload(server: DnsServer) -> None:
+    async def run() -> None:
+        with DnsServer({"example.com": "@ MX 7 new\n"}) as other:
+            resolver = DnsResolver(Dns(servers=(server.endpoint,)))
+            assert len((await resolver.mx("example.com")).hosts) == 2
+            resolver.reconfigure(Dns(servers=(other.endpoint,)))
+            assert (await resolver.mx("example.com")).hosts == ((7, "new.example.com"),)
+
+    asyncio.run(run())

@@ -95,6 +95,11 @@ class DnsResolver:
         self._read_at: int | None = None  # mtime_ns of the resolv.conf in use
         self._gate = asyncio.Semaphore(_AT_ONCE)
 
+    def reconfigure(self, config: Dns) -> None:
+        """Ask these servers from the next look-up on."""
+        self._config = config
+        self._resolver = None
+
     async def mx(self, name: str) -> MxAnswer:
         """As `Resolver.mx`."""
         records, ttl = await self._ask(name, "MX")
