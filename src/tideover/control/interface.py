@@ -122,23 +122,8 @@ class House(Protocol):
         ...
 
 
-class Daemon(Protocol):
-    """A running daemon, which the acting verbs need. It is a `House` too."""
-
-    @property
-    def config(self) -> Config:
-        """The configuration in use."""
-        ...
-
-    @property
-    def started(self) -> float | None:
-        """When the daemon started, Unix time."""
-        ...
-
-    @property
-    def directory(self) -> RecipientTable:
-        """The recipients."""
-        ...
+class Daemon(House, Protocol):
+    """A running daemon, which the acting verbs need."""
 
     @property
     def dispatcher(self) -> Dispatcher:

@@ -156,6 +156,7 @@ class ControlServer:
                     await self._send(writer, page)
                     return
                 await self._send(writer, Items(tuple(page)))
+                await asyncio.sleep(0)  # the mail comes first
             await self._send(writer, End())
         except (OSError, TimeoutError):
             raise

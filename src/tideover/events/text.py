@@ -1,5 +1,6 @@
 """An event as one line for people: local time, level, name, then what it is about."""
 
+import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from time import localtime, strftime
@@ -13,6 +14,7 @@ _COLOURS = {"debug": "\x1b[2m", "info": "", "warning": "\x1b[33m", "error": "\x1
 _RESET = "\x1b[0m"
 _NAME_WIDTH = 18
 _FIRST = ("message", "session", "domain", "destination", "client", "sender", "recipients")
+_WORD = re.compile(r"[^\s\"=,]+")
 _SKIPPED = frozenset(("event", "level", "time", *_FIRST))
 
 
@@ -37,14 +39,15 @@ def _local(second: float, date: bool) -> str:
 
 def _value(value: Any) -> str:  # noqa: ANN401 - any JSON value
     """A value that stays one word or is quoted, and can't steer the terminal."""
-    if isinstance(value, (list, tuple)):
-        return ",".join(_value(item) for item in value) or '""'
-    if isinstance(value, float):
-        return f"{value:.3f}"
-    text = str(value)
+    if isinstance(value, str):
+        text = value
+    elif isinstance(value, (list, tuple)):
+        return ",".join(map(_value, value)) or '""'
+    else:
+        text = f"{value:.3f}" if isinstance(value, float) else str(value)
     if not text.isprintable():
         text = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
-    return f'"{text}"' if not text or " " in text or "=" in text else text
+    return text if _WORD.fullmatch(text) else '"' + text.replace('"', '\\"') + '"'
 
 
 def text_renderer(*, colour: bool) -> Callable[[Event, bytes], bytes]:

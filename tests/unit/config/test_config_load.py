@@ -103,8 +103,8 @@ recipients = ["example.org"]
         f'line 17: domains."example.com".primary[0]: found "a b"; {hop}',
         'line 18: domains."example.com".recipients: found []; at least one item is needed',
         (
-            'line 22: domains."example.org".recipients[0]: found "example.org"; a recipient source is '
-            'written like "file:PATH"'
+            'line 22: domains."example.org".recipients[0]: found "example.org"; a recipient '
+            'source is written like "file:PATH"'
         ),
     ]
 

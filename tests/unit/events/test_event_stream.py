@@ -172,7 +172,8 @@ def test_text_for_people_is_one_line_that_cannot_steer_the_terminal():
     event = {
         "event": "command-refused", "level": "info", "time": 0.25, "session": "s1",
         "client": "192.0.2.1", "command": "RCPT", "reply": "550 5.1.1 No such", "port": 25,
-        "recipients": ["a@example.com", "b c"], "waited": 1.23456, "helo": "\x1b[2Jx\ny",
+        "recipients": ["a@example.com", "b c"], "waited": 1.23456, "helo": "\x1b[2Jx\ny\u202e",
+        "note": 'say "hi"',
     }  # fmt: skip
     line = render(event)
     assert "\n" not in line
@@ -182,7 +183,8 @@ def test_text_for_people_is_one_line_that_cannot_steer_the_terminal():
     assert 'recipients=a@example.com,"b c"' in line
     assert 'reply="550 5.1.1 No such"' in line
     assert "waited=1.235" in line
-    assert "helo=\\x1b[2Jx\\x0ay" in line
+    assert 'note="say \\"hi\\""' in line
+    assert "helo=\\x1b[2Jx\\x0ay\\x202e" in line
     assert len(render(event, date=True)) == len(line) + len("2026-11-21 ")
 
 
