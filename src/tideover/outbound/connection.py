@@ -17,6 +17,7 @@ import asyncio
 import math
 import ssl
 from collections.abc import AsyncIterator
+from typing import cast
 
 from tideover.config.model import Outbound
 from tideover.primary.interface import NextHop
@@ -121,7 +122,10 @@ class Connection(asyncio.Protocol):
         self._session.start_tls()
         self._answer = None
         self._flush()
-        if not await self._wait():
+        went_ahead = await self._wait()
+        if self.ended is not None:  # in the same moment: the go-ahead came with an attack
+            raise ConnectionFailed(self.ended.text, self.ended.reply)
+        if not went_ahead:
             return
         self._deadline = math.inf  # start_tls has its own
         limit = min(HANDSHAKE, self._settings.command_timeout)
@@ -133,11 +137,12 @@ class Connection(asyncio.Protocol):
                 server_hostname=self.hop.name,
                 ssl_handshake_timeout=limit,
             )
-        except (OSError, TimeoutError) as error:  # ssl.SSLError is an OSError
+        except (OSError, TimeoutError, RuntimeError) as error:
+            # ssl.SSLError is an OSError; uvloop says RuntimeError for a transport just closed.
             self.abort(f"TLS handshake failed: {error}")
             raise HandshakeFailed(f"TLS handshake failed: {error}") from error
         if secured is None or self._session.closed:
-            raise HandshakeFailed(self.ended.text if self.ended else "lost in the TLS handshake")
+            raise HandshakeFailed("connection lost in the TLS handshake")
         self._transport = secured
         self.tls = _tls_text(secured)
         self._session.tls_established()
@@ -195,8 +200,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The TCP connection is open."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - for the type checker
-        self._transport = transport
+        # Not by isinstance: uvloop's transports are of no common class.
+        self._transport = cast("asyncio.Transport", transport)
         self._set_deadline(self._settings.command_timeout)
 
     def data_received(self, data: bytes) -> None:

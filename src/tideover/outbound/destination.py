@@ -27,6 +27,7 @@ from tideover.outbound.lane import Lane
 from tideover.outbound.pacing import Pace
 from tideover.outbound.probe import probe
 from tideover.outbound.transport import first_of
+from tideover.outbound.troubles import Troubles
 from tideover.primary.interface import NextHop, PrimaryState
 
 STAGGER = 1.0
@@ -66,7 +67,7 @@ class Destination:
         self._context = context
         self._waiting: deque[Lane] = deque()  # those that may have mail to claim, in turn
         self._pace = Pace(context.settings.first_connections, context.settings.max_connections)
-        self._troubled: dict[str, int] = {}
+        self._troubles = Troubles()
         self._passed_over: dict[NextHop, float] = {}
         self._hurry = asyncio.Event()
         self._not_before = 0.0
@@ -194,9 +195,10 @@ class Destination:
             self._context,
             self._waiting,
             self._pace,
-            self._troubled,
+            self._troubles,
             connect=self._walk,
             improved=self._improved,
+            caught_up=self._caught_up,
         )
         try:
             await drain.run(first)
@@ -205,7 +207,7 @@ class Destination:
         if drain.failure is None:
             self._proving = False
             if self.state is not PrimaryState.UP:
-                self._become(PrimaryState.UP, "all that waited has been brought home")
+                self._become(PrimaryState.UP, f"{first.host} answers")
         elif not drain.productive:
             # It takes connections but no mail: not to be asked again at once.
             self._proving = True
@@ -256,6 +258,10 @@ class Destination:
             self._become(PrimaryState.RECOVERING, "it takes mail again")
         if self.state is PrimaryState.RECOVERING and self._pace.at_maximum:
             self._become(PrimaryState.UP, "it bears the full pace")
+
+    def _caught_up(self) -> None:
+        if self.state is PrimaryState.RECOVERING:
+            self._become(PrimaryState.UP, "all that waited has been brought home")
 
     def _become(self, state: PrimaryState, reason: str) -> None:
         self.reason = reason

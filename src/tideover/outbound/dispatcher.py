@@ -82,11 +82,12 @@ class Dispatcher:
             tls=tls,
             probes=asyncio.Semaphore(PROBES),
         )
-        self._routing = Routing(router, self._context)
         self._poke = asyncio.Event()
+        self._routing = Routing(router, self._context, self._poke.set)
         self._group: asyncio.TaskGroup | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._early: list[Lane] = []  # with mail before run()
+        self._ending = False
         self._wake_at = 0.0
         self._woken_at = 0.0
         self._survey_at = 0.0
@@ -169,6 +170,8 @@ class Dispatcher:
                 await self._begin()
                 await self._keep()
             except asyncio.CancelledError:
+                # mail may still be accepted while the daemon stops: it goes at the next start
+                self._ending = True
                 await self._stop()
                 raise
             finally:
@@ -248,6 +251,7 @@ class Dispatcher:
 
     async def _survey(self, now: float) -> None:
         """Compare what we think with what lies in the spool."""
+        self._routing.sweep()
         began = asyncio.get_running_loop().time()
         seen = [(lane, lane.arrivals) for lane in self._lanes.values() if lane.mail]
         queued = {count.domain for count in await self._spool.counts() if count.queued}
@@ -280,11 +284,11 @@ class Dispatcher:
     def _place(self, lane: Lane) -> None:
         if self._group is None:
             self._early.append(lane)
-        else:
+        elif not self._ending:
             self._routing.place(lane)
 
     def _ask(self, lane: Lane) -> None:
-        if self._group is not None:
+        if self._group is not None and not self._ending:
             self._routing.ask(lane)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

@@ -4,9 +4,9 @@ Workers, one a connection, take claims from a small shared buffer, so that one c
 serves many messages. How many there are is `pacing`'s matter. A worker goes on to its next message
 only when the end of the one before is durable (I4).
 
-Destinations wait, not messages: a message whose connection failed goes back to the buffer, or to
-the queue, without an attempt counted. Only one that fails `PATIENCE` times in a row in this way is
-put off by itself: it may be what breaks the server, and must not hold up all others.
+Destinations wait, not messages: a message whose connection failed is tried again a little later, or
+goes back to the queue, without an attempt counted. Only one that fails like this a few times in a
+row is put off by itself: it may be what breaks the server, and must not hold up all others.
 
 A drain ends when no worker is left: since nothing waits any more, or since the last connection
 failed. It leaves no claim behind.
@@ -25,22 +25,18 @@ from tideover.outbound.ledger import LEASE
 from tideover.outbound.outcome import Deferred, Unknown
 from tideover.outbound.pacing import Pace
 from tideover.outbound.settle import RETRY, conclude_attempt, return_unused
+from tideover.outbound.troubles import Next, Troubles
 from tideover.spool.interface import Claim, SpoolError, State
 
 IDLE = 5.0
 """Seconds a connection is kept for the next message."""
-
-PATIENCE = 3
-"""Times in a row that a message may lose its connection before it gets a backoff of its own."""
-
-_TROUBLED = 1000
 
 
 class Drain:
     """The workers of one destination. `lanes` are its domains that may have mail, in turn.
 
     `connect` makes a further connection (or raises ConnectionFailed); `improved` is called when a
-    message got its answer.
+    message got its answer, `caught_up` when none waits any more.
     """
 
     def __init__(
@@ -48,23 +44,27 @@ class Drain:
         context: Context,
         lanes: deque[Lane],
         pace: Pace,
-        troubled: dict[str, int],
+        troubles: Troubles,
         *,
         connect: Callable[[], Awaitable[Connection]],
         improved: Callable[[], None],
+        caught_up: Callable[[], None],
     ) -> None:
         self._context = context
         self._lanes = lanes
         self._pace = pace
-        self._troubled = troubled
+        self._troubles = troubles
         self._connect = connect
         self._improved = improved
+        self._caught_up = caught_up
         self._ready: deque[Claim] = deque()
         self._idle: deque[asyncio.Future[Claim | None]] = deque()
+        self._aside: list[Claim] = []
         self._poke = asyncio.Event()
         self._stopping = False
+        self._claiming = False
         self._workers = 0
-        self._opening = 0
+        self._opening = 0  # workers that have not asked for a message yet
         self._spawn_after = 0.0
         self.connections: set[Connection] = set()
         self.in_flight = 0
@@ -83,11 +83,13 @@ class Drain:
         while self._workers:
             self._poke.clear()
             if not self._stopping and len(self._ready) < self._low_water():
+                self._claiming = True
                 await self._refill()
+                self._claiming = False
             self._spawn_more()
             await self._poke.wait()
         reason = self.failure if self.failure is not None and not self._stopping else None
-        await self._give_back(list(self._ready), reason)
+        await self._give_back([*self._ready, *self._aside], reason)
 
     def wake(self) -> None:
         """A lane has mail."""
@@ -107,10 +109,8 @@ class Drain:
 
     async def withdraw(self, domain: str) -> None:
         """Give back what was claimed for a domain and not begun (it is held, or goes elsewhere)."""
-        taken = [claim for claim in self._ready if _domain(claim) == domain]
-        for claim in taken:
-            self._ready.remove(claim)
-        await self._give_back(taken, None)
+        in_hand = [*self._ready, *self._aside]
+        await self._give_back([claim for claim in in_hand if _domain(claim) == domain], None)
 
     # Claims
 
@@ -162,7 +162,10 @@ class Drain:
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[Claim | None] = loop.create_future()
         self._idle.append(waiter)
-        self._poke.set()
+        if self._lanes:
+            self._poke.set()
+        elif not self._claiming:
+            self._caught_up()
         timer = loop.call_later(IDLE, _resolve, waiter, None)
         try:
             return await waiter
@@ -171,11 +174,24 @@ class Drain:
             with contextlib.suppress(ValueError):
                 self._idle.remove(waiter)
 
+    def _put_aside(self, claim: Claim) -> None:
+        """Keep a message from taking connection after connection down in no time."""
+        self._aside.append(claim)
+        loop = asyncio.get_running_loop()
+        loop.call_later(self._context.settings.probe_interval, self._take_up, claim)
+
+    def _take_up(self, claim: Claim) -> None:
+        if claim in self._aside:
+            self._aside.remove(claim)
+            self._offer([claim])
+            self._poke.set()
+
     async def _give_back(self, claims: Sequence[Claim], reason: str | None) -> None:
         """Return claims that were not tried."""
         if not claims:
             return
         self._ready = deque(claim for claim in self._ready if claim not in claims)
+        self._aside = [claim for claim in self._aside if claim not in claims]
         await self._context.settler.settle(return_unused(claims, reason), ())
         for claim in claims:
             self._context.ledger.remove(claim)
@@ -195,17 +211,16 @@ class Drain:
 
     def _spawn(self, connection: Connection | None) -> None:
         self._workers += 1
-        self._opening += connection is None
+        self._opening += 1
         self._context.spawn(self._work(connection))
 
     async def _work(self, connection: Connection | None) -> None:
         """One worker: a connection, and message after message on it."""
         try:
-            if connection is None:
-                try:
-                    connection = await self._connect()
-                finally:
-                    self._opening -= 1
+            try:
+                connection = connection or await self._connect()
+            finally:
+                self._opening -= 1
             self.connections.add(connection)
             await self._use(connection)
         except ConnectionFailed as error:
@@ -259,10 +274,14 @@ class Drain:
             outcomes = await self._attempt(connection, claim)
             trouble = _trouble(outcomes)
             if trouble is None:
-                self._troubled.pop(claim.message.queue_id, None)
+                self._troubles.forget(claim.message.queue_id)
             elif all(type(outcome) is Deferred for _, outcome in outcomes):
-                if not self._tried_too_often(claim):
+                following = self._troubles.note(claim.message.queue_id)
+                if following is Next.AT_ONCE:
                     self._ready.appendleft(claim)
+                    return trouble
+                if following is Next.SOON:
+                    self._put_aside(claim)
                     return trouble
                 outcomes = [(index, Deferred(trouble, message_specific=True))
                             for index, _ in outcomes]  # fmt: skip
@@ -278,16 +297,6 @@ class Drain:
             connection.abort("internal error")
             text = f"internal error: {type(error).__name__}: {error}"
             return [(index, Deferred(text, message_specific=True)) for index in claim.indexes]
-
-    def _tried_too_often(self, claim: Claim) -> bool:
-        queue_id = claim.message.queue_id
-        times = self._troubled.pop(queue_id, 0) + 1
-        if times >= PATIENCE:
-            return True
-        if len(self._troubled) >= _TROUBLED:  # the oldest is forgotten, and gets more tries
-            self._troubled.pop(next(iter(self._troubled)))
-        self._troubled[queue_id] = times
-        return False
 
     async def _settle(self, connection: Connection, claim: Claim, outcomes: Outcomes) -> None:
         context = self._context

@@ -7,6 +7,7 @@ trouble. A null MX keeps the mail too; it is reported as trouble.
 
 import heapq
 from collections import deque
+from collections.abc import Callable
 from itertools import count
 
 from tideover.events.records import RouteChanged, RouteTrouble
@@ -21,12 +22,13 @@ ASKERS = 16
 
 
 class Routing:
-    """Routes lanes to destinations, which it owns."""
+    """Routes lanes to destinations, which it owns. `changed`: `ask_again` may be due earlier."""
 
-    def __init__(self, router: Router, context: Context) -> None:
+    def __init__(self, router: Router, context: Context, changed: Callable[[], None]) -> None:
         self.router = router
         self.destinations: dict[str, Destination] = {}
         self._context = context
+        self._changed = changed
         self._to_ask: deque[Lane] = deque()
         self._askers = 0
         self._again: list[tuple[float, int, Lane]] = []  # a heap; see Lane.ask_at
@@ -60,6 +62,12 @@ class Routing:
                 self.ask(lane)
         return self._again[0][0] if self._again else float("inf")
 
+    def sweep(self) -> None:
+        """Forget destinations that nothing is routed to any more."""
+        for key, destination in list(self.destinations.items()):
+            if not destination.lanes and destination.idle:
+                del self.destinations[key]
+
     async def _ask_all(self) -> None:
         try:
             while self._to_ask:
@@ -80,6 +88,8 @@ class Routing:
         lane.ask_at = at
         if at is not None:
             heapq.heappush(self._again, (at, next(self._order), lane))
+            if self._again[0][2] is lane:
+                self._changed()
 
     def _routed(self, lane: Lane, route: Route) -> None:
         before, lane.route = lane.route, route
@@ -116,8 +126,5 @@ class Routing:
 
     def _leave(self, lane: Lane) -> None:
         old, lane.destination = lane.destination, None
-        if old is None:
-            return
-        old.leave(lane)
-        if not old.lanes and old.idle:
-            self.destinations.pop(old.key, None)
+        if old is not None:
+            old.leave(lane)

@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
-from tideover.bounce.conclude import Conclusion, Failure, Kind, conclude
+from tideover.bounce.conclude import Conclusion, Failure, Kind, conclude, told
 from tideover.events import records
 from tideover.events.records import Event, EventSink
 from tideover.message.envelope import QueueId
@@ -238,17 +238,7 @@ class _Writer:
 
     def _add(self, changes: tuple[Change, ...], conclusion: Conclusion, kind: Kind) -> None:
         """Changes with what is reported about them; both in one transaction (I5)."""
-        recipients = self._message.recipients
-        dead = tuple(recipients[c.index].address for c in changes if c.state is State.DEAD)
-        if dead:
-            self._events.append(
-                records.DeadLettered(
-                    time=self._now,
-                    message=self._message.queue_id,
-                    recipients=dead,
-                    reason=conclusion.reason,
-                )
-            )
+        self._events += told(self._message, conclusion, kind, self._now)
         if conclusion.report is None:
             self._changes += changes
             return
@@ -258,17 +248,6 @@ class _Writer:
                 changes=changes,
                 report=conclusion.report,
                 report_body=conclusion.report_body,
-            )
-        )
-        self._events.append(
-            records.Bounced(
-                time=self._now,
-                message=self._message.queue_id,
-                recipients=tuple(
-                    recipients[c.index].address for c in changes if c.state is not State.DEAD
-                ),
-                report=conclusion.report.queue_id,
-                kind=kind.value,
             )
         )
 

@@ -125,8 +125,8 @@ class ClientSession:
     def sending(self) -> bool:
         """Whether the server waits for (more of) the body."""
         transaction = self._transaction
-        return transaction is not None and transaction.body is not None and (
-            not transaction.body_sent
+        return (
+            transaction is not None and transaction.body is not None and (not transaction.body_sent)
         )
 
     @property

@@ -17,7 +17,7 @@ import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +136,8 @@ class _Session(asyncio.Protocol):
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - for the type checker
-        self._transport = transport
+        # Not by isinstance: uvloop's transports are of no common class.
+        self._transport = cast("asyncio.Transport", transport)
         peer = self._peer
         peer.connections += 1
         peer.open_connections += 1
@@ -199,7 +199,9 @@ class _Session(asyncio.Protocol):
         if verb == "BDAT":
             return await self._bdat(int(argument.split()[0]))
         if verb == "STARTTLS":
-            return await self._react(verb, argument, "220 2.0.0 go ahead") and await self._tls()
+            if not await self._react(verb, argument, "220 2.0.0 go ahead"):
+                return False
+            return not self._went_ahead or await self._tls()
         if verb == "RSET":
             return await self._react(verb, argument, "250 2.0.0 ok", self._forget)
         if verb == "QUIT":
@@ -275,7 +277,7 @@ class _Session(asyncio.Protocol):
             return False
         reply = reaction.reply
         wire = reply.replace("\n", "\r\n").encode() + b"\r\n" if isinstance(reply, str) else reply
-        self._went_ahead = bool(wire and wire.startswith(b"354"))
+        self._went_ahead = bool(wire and wire.startswith((b"354", b"220")))
         if when_good is not None and (wire is None or wire[:1] == b"2"):
             when_good()
         if wire:

@@ -1,0 +1,251 @@
+"""Mail goes home: octet by octet, with its parameters, once, whatever the server is like."""
+
+import pytest
+from outbound_rig import BODY, DOMAIN, TRACE, Rig, route_to, run
+
+from tideover.events import records
+from tideover.message.envelope import Recipient
+from tideover.spool.interface import State
+from tideover.testing.peer import Peer, Reaction
+
+
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+def test_two_writes_a_message_and_the_same_octets(loop):
+    async def scenario():
+        async with Peer() as peer, Rig(route_to(peer.port)).running() as rig:
+            queue_id = await rig.put()
+            (delivered,) = await rig.told(records.Delivered)
+            assert peer.messages[0].body == TRACE + BODY
+            assert len(peer.pieces) == 3  # EHLO; MAIL, RCPT and DATA; body and dot
+            assert peer.connections == 1
+            assert await rig.rows(queue_id) == ()
+            assert delivered.message == queue_id
+            assert delivered.recipients == ("user@example.com",)
+            assert delivered.reply == "250 2.0.0 taken"
+            assert delivered.host == f"mx{peer.port}.example[127.0.0.1]:{peer.port}"
+
+    run(scenario, loop=loop)
+
+
+def test_many_messages_in_order_on_few_connections():
+    async def scenario():
+        async with Peer() as peer:
+            rig = Rig(route_to(peer.port), max_connections=4, first_connections=2)
+            ids = [await rig.put(f"u{n}@example.com", notify=False) for n in range(200)]
+            async with rig.running():
+                await rig.told(records.Delivered, 200)
+            assert len(peer.messages) == 200
+            assert {m.rcpts[0] for m in peer.messages} == {
+                f"TO:<u{n}@example.com>" for n in range(200)
+            }
+            assert peer.most_open <= 4
+            assert peer.connections <= 8
+            first = [e.message for e in rig.events if isinstance(e, records.Delivered)][:20]
+            assert set(first) <= set(ids[:40])  # in the order of arrival, roughly
+
+    run(scenario)
+
+
+def test_messages_per_connection_is_kept():
+    async def scenario():
+        async with Peer() as peer:
+            rig = Rig(route_to(peer.port), max_connections=1, messages_per_connection=3)
+            for _ in range(10):
+                await rig.put(notify=False)
+            async with rig.running():
+                await rig.told(records.Delivered, 10)
+            assert max(m.connection for m in peer.messages) == 4
+            assert peer.commands.count("QUIT") >= 3
+
+    run(scenario)
+
+
+def test_parameters_are_passed_on():
+    async def scenario():
+        async with Peer() as peer, Rig(route_to(peer.port)).running() as rig:
+            recipient = Recipient(
+                address="a@example.com", domain=DOMAIN, notify=("NEVER",), orcpt="rfc822;b@c"
+            )
+            await rig.put(recipient, body=b"x: \xc3\xbc\r\n", ret="HDRS", envid="e1",
+                          smtputf8=True)  # fmt: skip
+            await rig.told(records.Delivered)
+            assert peer.messages[0].mail.endswith(" SMTPUTF8 RET=HDRS ENVID=e1")
+            assert peer.messages[0].rcpts == ["TO:<a@example.com> NOTIFY=NEVER ORCPT=rfc822;b@c"]
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "envelope", "body", "code"),
+    [
+        (["PIPELINING"], {"smtputf8": True}, BODY, "5.6.7"),
+        (["PIPELINING"], {"declared": "8BITMIME"}, b"\xff\r\n", "5.6.3"),
+        (["PIPELINING"], {"declared": "8BITMIME"}, b"x\r\n" * 30_000 + b"\xff\r\n", "5.6.3"),
+        (["SIZE 80"], {}, BODY, "5.3.4"),
+    ],
+)
+def test_what_the_next_hop_cannot_take_is_refused_by_us(capabilities, envelope, body, code):
+    async def scenario():
+        async with Peer(capabilities) as peer, Rig(route_to(peer.port)).running() as rig:
+            queue_id = await rig.put(body=body, **envelope)
+            (refused,) = await rig.told(records.DeliveryRefused)
+            assert code in refused.reply
+            await rig.told(records.DeadLettered)
+            assert [row.state for row in await rig.rows(queue_id)] == [State.DEAD]
+            assert not peer.messages
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("size", [100, 70_000])
+def test_8bitmime_declared_but_not_needed_goes_to_a_7_bit_server(size):
+    async def scenario():
+        async with Peer(["PIPELINING"]) as peer, Rig(route_to(peer.port)).running() as rig:
+            await rig.put(body=b"x" * size + b"\r\n", declared="8BITMIME")
+            await rig.told(records.Delivered)
+            assert "BODY" not in peer.messages[0].mail
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("capabilities", [["PIPELINING"], ["SIZE"], ["PIPELINING", "CHUNKING"]])
+@pytest.mark.parametrize("size", [0, 1, 65_535, 65_536, 65_537, 65_538, 3_000_000])
+def test_bodies_of_any_size_arrive_as_they_are(capabilities, size):
+    line = b"." + b"0123456789" * 7 + b"\r\n"
+    body = (line * (size // len(line) + 1))[: max(0, size - 2)] + b"\r\n" if size > 1 else b""
+    body = body.replace(b"\r\r", b"x\r")
+
+    async def scenario():
+        async with Peer(capabilities) as peer, Rig(route_to(peer.port)).running() as rig:
+            await rig.put(body=body)
+            await rig.told(records.Delivered)
+            assert peer.messages[0].body == TRACE + body
+            assert not peer.messages[0].bdat
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("size", [1, 50, 65_536, 65_537, 65_538, 200_000])
+def test_bdat_keeps_a_body_without_last_line_end(size):
+    async def scenario():
+        async with (
+            Peer(["PIPELINING", "CHUNKING"]) as peer,
+            Rig(route_to(peer.port)).running() as rig,
+        ):
+            await rig.put(body=b"x" * size)
+            await rig.told(records.Delivered)
+            assert peer.messages[0].body == TRACE + b"x" * size
+            assert peer.messages[0].bdat
+
+    run(scenario)
+
+
+def test_a_slow_reader_holds_the_body_back():
+    """A peer that stops reading leaves most of a large body in the spool."""
+
+    async def scenario():
+        def behave(step):
+            return Reaction("354 go", stop_reading=True) if step.verb == "DATA" else None
+
+        async with Peer(["SIZE"], behave=behave) as peer:
+            rig = Rig(route_to(peer.port), data_timeout=0.5, command_timeout=0.5)
+            read = []
+            plain = rig.spool.read
+
+            async def counting(queue_id, start=0):
+                async for piece in plain(queue_id, start):
+                    read.append(len(piece))
+                    yield piece
+
+            rig.spool.read = counting
+            queue_id = await rig.put(body=b"x" * 78 * 1000 * 500 + b"\r\n")
+            async with rig.running():
+                await rig.told(records.PrimaryChanged, 2)  # up, then down: it timed out
+                assert sum(read) < 30_000_000
+            assert [row.state for row in await rig.rows(queue_id)] == [State.QUEUED]
+            assert [row.attempts for row in await rig.rows(queue_id)] == [0]
+
+    run(scenario)
+
+
+def test_recipients_of_one_message_share_a_transaction():
+    async def scenario():
+        async with Peer() as peer, Rig(route_to(peer.port)).running() as rig:
+            await rig.put(*(f"u{n}@example.com" for n in range(100)))
+            (delivered,) = await rig.told(records.Delivered)
+            assert len(delivered.recipients) == 100
+            assert len(peer.messages) == 1
+
+    run(scenario)
+
+
+def test_limits_of_recipients_are_kept():
+    async def scenario():
+        capabilities = ["PIPELINING", "LIMITS RCPTMAX=40"]
+        async with Peer(capabilities) as peer, Rig(route_to(peer.port)).running() as rig:
+            await rig.put(*(f"u{n}@example.com" for n in range(100)))
+            await rig.told(records.Delivered)
+            assert [len(m.rcpts) for m in peer.messages] == [40, 40, 20]
+
+    run(scenario)
+
+
+def test_too_many_recipients_go_in_further_transactions_at_once():
+    async def scenario():
+        counts = {}
+
+        def behave(step):
+            if step.verb == "RCPT":
+                key = (step.connection, step.message)
+                counts[key] = counts.get(key, 0) + 1
+                if counts[key] > 7:
+                    return Reaction("452 4.5.3 too many recipients")
+            return None
+
+        async with Peer(behave=behave) as peer, Rig(route_to(peer.port)).running() as rig:
+            queue_id = await rig.put(*(f"u{n}@example.com" for n in range(30)))
+            (delivered,) = await rig.told(records.Delivered)
+            assert [len(m.rcpts) for m in peer.messages] == [7, 7, 7, 7, 2]
+            assert len(delivered.recipients) == 30
+            assert await rig.rows(queue_id) == ()
+
+    run(scenario)
+
+
+def test_each_recipient_gets_its_own_end():
+    async def scenario():
+        def behave(step):
+            if "gone" in step.argument:
+                return Reaction("550 5.1.1 no such user")
+            if "full" in step.argument:
+                return Reaction("452 4.2.2 mailbox full")
+            return None
+
+        async with Peer(behave=behave) as peer, Rig(route_to(peer.port)).running() as rig:
+            queue_id = await rig.put("gone@example.com", "good@example.com", "full@example.com")
+            await rig.told(records.DeadLettered)
+            await rig.state(queue_id, State.DEAD, State.DELIVERED, State.DEFERRED)
+            rows = await rig.rows(queue_id)
+            assert "5.1.1" in rows[0].last_reply
+            assert rows[2].attempts == 1
+            assert 40 < rows[2].not_before - rows[2].changed_at <= 60
+            (deferred,) = await rig.told(records.DeliveryDeferred)
+            assert deferred.next_attempt == rows[2].not_before
+            assert peer.messages[0].rcpts == ["TO:<good@example.com>"]
+
+    run(scenario)
+
+
+def test_two_domains_of_one_primary_share_a_destination():
+    async def scenario():
+        async with Peer() as peer:
+            route = route_to(peer.port)
+            rig = Rig({"a.example": route, "b.example": route}, max_connections=1)
+            await rig.put("x@a.example", "y@b.example", notify=False)
+            async with rig.running():
+                await rig.told(records.Delivered, 2)
+                assert set(rig.dispatcher.status()) == {"a.example", "b.example"}
+            assert peer.connections == 1
+            assert len(rig.routes.asked) == 2
+
+    run(scenario)

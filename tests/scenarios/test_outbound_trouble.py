@@ -1,0 +1,562 @@
+"""Primaries that are down, slow, broken or hostile: nothing is lost, nothing is stuck."""
+
+import asyncio
+import time
+
+import pytest
+from outbound_rig import BODY, DOMAIN, TRACE, Rig, route_to, run
+
+from tideover.events import records
+from tideover.message.envelope import Client, SessionId
+from tideover.primary.interface import NoRoute, PrimaryState, Trouble
+from tideover.spool.interface import DomainHold, SpoolUnavailable, State
+from tideover.spool.memory import MemorySpool
+from tideover.testing.peer import Peer, Reaction
+
+CLIENT = Client(session=SessionId("s"), address="192.0.2.1", port=1, helo="c", protocol="SMTP")
+LARGE = b"x" * 998 + b"\r\n"
+
+
+def once(verb, reaction):
+    """Misbehave at the first step of this verb, never again."""
+    done = []
+
+    def behave(step):
+        if step.verb == verb and not done:
+            done.append(step)
+            return reaction
+        return None
+
+    return behave
+
+
+# Anything at any step, once: the mail arrives all the same, at the latest when flushed
+
+STEPS = ["CONNECT", "EHLO", "MAIL", "RCPT", "DATA", "BODY"]
+HAZARDS = {
+    "close": Reaction(close=True),
+    "reset": Reaction(reset=True),
+    "421": Reaction("421 4.3.2 shutting down", close=True),
+    "421-open": Reaction("421 4.3.2 shutting down"),
+    "4xx": Reaction("450 4.2.0 not now"),
+    "silence": Reaction(None),
+    "garbage": Reaction("hello, world"),
+    "binary": Reaction(b"\x16\x03\x01\x00\xff\n\n"),
+    "bomb": Reaction(b"250-" + b"x" * 10_000_000),
+    "lines": Reaction(b"250-x\r\n" * 1000 + b"250 x\r\n"),
+    "surplus": Reaction("250 ok\n250 ok\n250 ok\n250 ok\n250 ok"),
+    "3xx": Reaction("334 what"),
+}
+
+
+@pytest.mark.parametrize("capabilities", [["PIPELINING"], ["8BITMIME"]], ids=["pipe", "plain"])
+@pytest.mark.parametrize("verb", STEPS)
+@pytest.mark.parametrize("hazard", HAZARDS)
+def test_a_hazard_once_at_any_step(hazard, verb, capabilities):
+    async def scenario():
+        async with Peer(capabilities, behave=once(verb, HAZARDS[hazard])) as peer:
+            rig = Rig(route_to(peer.port), command_timeout=0.1, data_timeout=0.1)
+            async with rig.running():
+                queue_id = await rig.put()
+                while not await _delivered(rig, queue_id):
+                    await rig.dispatcher.flush()
+                await rig.told(records.Delivered)
+                assert await rig.rows(queue_id) == ()
+            assert peer.messages[-1].body == TRACE + BODY
+            twice = len(peer.messages) > 1
+            unknown = any(isinstance(e, records.DeliveryUnknown) for e in rig.events)
+            assert unknown or not twice
+            assert len(peer.messages) <= 2
+
+    run(scenario)
+
+
+async def _delivered(rig, queue_id):
+    """Wait until it is delivered or deferred; which?"""
+    async with asyncio.timeout(5):
+        while rows := await rig.rows(queue_id):
+            if rows[0].state is State.DEFERRED:
+                return False
+            await asyncio.sleep(0.005)
+    return True
+
+
+@pytest.mark.parametrize("verb", ["MAIL", "RCPT", "DATA", "BODY"])
+def test_5xx_at_any_step_makes_a_dead_letter(verb):
+    async def scenario():
+        async with (
+            Peer(behave=once(verb, Reaction("554 5.7.1 no"))) as peer,
+            Rig(route_to(peer.port)).running() as rig,
+        ):
+            queue_id = await rig.put()
+            await rig.told(records.DeadLettered)
+            assert [row.state for row in await rig.rows(queue_id)] == [State.DEAD]
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("verb", ["CONNECT", "EHLO"])
+def test_5xx_to_all_at_the_door_touches_no_message(verb):
+    async def scenario():
+        def behave(step):
+            return Reaction("554 5.7.1 go away") if step.verb in (verb, "HELO") else None
+
+        async with Peer(behave=behave) as peer, Rig(route_to(peer.port)).running() as rig:
+            ids = [await rig.put() for _ in range(3)]
+            (changed,) = await rig.told(records.PrimaryChanged)
+            assert changed.after == "down"
+            assert "554 5.7.1 go away" in changed.reason
+            while peer.connections < 3:
+                await asyncio.sleep(0.01)
+            for queue_id in ids:
+                (row,) = await rig.rows(queue_id)
+                assert (row.state, row.attempts) == (State.QUEUED, 0)
+            peer.behave = lambda _step: None
+            await rig.told(records.Delivered, 3)
+
+    run(scenario)
+
+
+def test_lost_after_the_dot_is_unknown_then_backs_off():
+    async def scenario():
+        def behave(step):
+            return Reaction(None, close=True) if step.verb == "BODY" else None
+
+        async with Peer(behave=behave) as peer, Rig(route_to(peer.port)).running() as rig:
+            queue_id = await rig.put()
+            await rig.told(records.DeliveryUnknown, 2)
+            await rig.state(queue_id, State.DEFERRED)
+            (row,) = await rig.rows(queue_id)
+            assert row.attempts == 2
+            assert len(peer.messages) == 2
+
+    run(scenario)
+
+
+# Down and back
+
+
+def test_home_soon_after_the_return_and_no_attempt_burnt():
+    async def scenario():
+        peer = Peer()
+        await peer.start()
+        await peer.stop()
+        async with Rig(route_to(peer.port), probe_interval=0.3).running() as rig:
+            ids = [await rig.put(f"u{n}@example.com") for n in range(50)]
+            await rig.told(records.PrimaryChanged)
+            assert rig.dispatcher.status()[DOMAIN].state is PrimaryState.DOWN
+            for queue_id in ids:
+                (row,) = await rig.rows(queue_id)
+                assert (row.state, row.attempts) == (State.QUEUED, 0)
+            async with peer:
+                back = time.monotonic()
+                await rig.told(records.Delivered)
+                assert time.monotonic() - back < 2 * 0.3
+                await rig.told(records.Delivered, 50)
+                states = [(e.before, e.after) for e in rig.events
+                          if isinstance(e, records.PrimaryChanged)]  # fmt: skip
+                assert states[:2] == [("unknown", "down"), ("down", "recovering")]
+                assert peer.messages[0].rcpts == ["TO:<u0@example.com>"]
+
+    run(scenario)
+
+
+def test_killed_and_back_under_load_loses_and_doubles_nothing_unsaid():
+    async def scenario():
+        async with Peer() as peer:
+            rig = Rig(route_to(peer.port), max_connections=8)
+            for n in range(300):
+                await rig.put(f"u{n}@example.com", notify=False)
+            async with rig.running():
+                for milestone in (20, 60, 150):
+                    await rig.told(records.Delivered, milestone)
+                    await peer.stop()
+                    await asyncio.sleep(0.02)
+                    await peer.start()
+                await rig.told(records.Delivered, 300)
+            got = [m.rcpts[0] for m in peer.messages]
+            assert len(set(got)) == 300
+            unknown = sum(isinstance(e, records.DeliveryUnknown) for e in rig.events)
+            assert len(got) - 300 <= unknown
+            assert (await rig.spool.counts()) == [] or not any(
+                c.queued or c.deferred or c.leased for c in await rig.spool.counts()
+            )
+
+    run(scenario)
+
+
+def test_down_without_mail_is_probed_rarely_and_found_up():
+    async def scenario():
+        peer = Peer()
+        await peer.start()
+        await peer.stop()
+        async with Rig(route_to(peer.port)).running() as rig:
+            queue_id = await rig.put()
+            await rig.told(records.PrimaryChanged)
+            hold = DomainHold(domain=DOMAIN, reason="test", by="me", since=1.0)
+            rig.dispatcher.set_hold(DOMAIN, hold)
+            assert rig.dispatcher.status()[DOMAIN].state is PrimaryState.HELD
+            async with peer:
+                (_, up) = await rig.told(records.PrimaryChanged, 2)
+                assert up.after == "up"
+                assert not peer.messages
+                rig.dispatcher.set_hold(DOMAIN, None)
+                await rig.told(records.Delivered)
+                assert await rig.rows(queue_id) == ()
+
+    run(scenario)
+
+
+def test_closes_after_each_message():
+    async def scenario():
+        def behave(step):
+            return Reaction("250 ok", close=True) if step.verb == "BODY" else None
+
+        async with Peer(behave=behave) as peer:
+            rig = Rig(route_to(peer.port), probe_interval=5.0, max_connections=3)
+            for _ in range(40):
+                await rig.put(notify=False)
+            async with rig.running():
+                await rig.told(records.Delivered, 40)
+            assert len(peer.messages) == 40
+            assert not any(isinstance(e, records.DeliveryDeferred) for e in rig.events)
+
+    run(scenario)
+
+
+def test_421_after_a_few_messages():
+    async def scenario():
+        def behave(step):
+            if step.verb == "MAIL" and step.message == 4:
+                return Reaction("421 4.7.0 enough for one connection", close=True)
+            return None
+
+        async with Peer(behave=behave) as peer:
+            rig = Rig(route_to(peer.port), probe_interval=5.0, max_connections=3)
+            for _ in range(40):
+                await rig.put(notify=False)
+            async with rig.running():
+                await rig.told(records.Delivered, 40)
+            assert len(peer.messages) == 40
+
+    run(scenario)
+
+
+def test_a_message_that_breaks_the_server_does_not_hold_up_others():
+    async def scenario():
+        def behave(step):
+            return Reaction(reset=True) if "poison" in step.argument else None
+
+        async with Peer(behave=behave) as peer:
+            rig = Rig(route_to(peer.port), max_connections=1)
+            poison = await rig.put("poison@example.com", notify=False)
+            for _ in range(5):
+                await rig.put(notify=False)
+            async with rig.running():
+                await rig.told(records.Delivered, 5)
+                await rig.state(poison, State.DEFERRED)
+            assert len(peer.messages) == 5
+
+    run(scenario)
+
+
+def test_system_trouble_to_mail_waits_with_the_destination():
+    async def scenario():
+        def behave(step):
+            return Reaction("451 4.3.2 not accepting mail") if step.verb == "MAIL" else None
+
+        async with Peer(behave=behave) as peer, Rig(route_to(peer.port)).running() as rig:
+            for _ in range(10):
+                await rig.put()
+            (_, down) = await rig.told(records.PrimaryChanged, 2)
+            assert (down.after, "4.3.2" in down.reason) == ("down", True)
+            assert sum(c.deferred for c in await rig.spool.counts()) == 0
+            peer.behave = lambda _step: None
+            await rig.told(records.Delivered, 10)
+
+    run(scenario)
+
+
+# Hosts of a route
+
+
+def test_a_host_that_fails_is_passed_over():
+    async def scenario():
+        gone = Peer()
+        await gone.start()
+        await gone.stop()
+        async with Peer() as peer, Rig(route_to(gone.port, peer.port)).running() as rig:
+            for _ in range(5):
+                await rig.put()
+            await rig.told(records.Delivered, 5)
+            assert rig.dispatcher.status()[DOMAIN].state is PrimaryState.UP
+
+    run(scenario)
+
+
+# TLS
+
+
+@pytest.fixture(scope="module")
+def contexts():
+    import ssl
+
+    import trustme
+
+    authority = trustme.CA()
+    good = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("mx.example").configure_cert(good)
+    old = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("mx.example").configure_cert(old)
+    old.set_ciphers("PSK")  # nothing in common
+    old.maximum_version = ssl.TLSVersion.TLSv1_2
+    return {"good": good, "broken": old}
+
+
+TLS = ["PIPELINING", "STARTTLS", "SIZE"]
+
+
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+def test_tls_when_offered_without_verification(contexts, loop):
+    async def scenario():
+        async with (
+            Peer(TLS, tls=contexts["good"]) as peer,
+            Rig(route_to(peer.port)).running() as rig,
+        ):
+            await rig.put()
+            await rig.put(body=LARGE * 2000)
+            one, two = await rig.told(records.Delivered, 2)
+            assert one.tls.startswith("TLSv1.3 TLS_")
+            assert two.tls
+            assert peer.commands[:3] == [
+                "EHLO mx2.example.org", "STARTTLS", "EHLO mx2.example.org"
+            ]  # fmt: skip
+            assert sorted(len(m.body) for m in peer.messages) == sorted(
+                [len(TRACE + BODY), len(TRACE) + 2_000_000]
+            )
+
+    run(scenario, loop=loop)
+
+
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+@pytest.mark.parametrize("kind", ["broken", "none"])
+def test_in_clear_when_the_handshake_fails(contexts, kind, loop):
+    async def scenario():
+        async with (
+            Peer(TLS, tls=contexts.get(kind)) as peer,
+            Rig(route_to(peer.port)).running() as rig,
+        ):
+            await rig.put()
+            (delivered,) = await rig.told(records.Delivered)
+            assert delivered.tls is None
+            assert peer.connections == 2
+
+    run(scenario, loop=loop)
+
+
+def test_in_clear_when_starttls_is_declined(contexts):
+    async def scenario():
+        behave = once("STARTTLS", Reaction("454 4.7.0 not now"))
+        async with Peer(TLS, behave=behave) as peer, Rig(route_to(peer.port)).running() as rig:
+            await rig.put()
+            (delivered,) = await rig.told(records.Delivered)
+            assert (delivered.tls, peer.connections) == (None, 1)
+
+    run(scenario)
+
+
+def test_injection_after_starttls_is_not_answered_in_clear(contexts):
+    async def scenario():
+        injected = Reaction(b"220 go\r\n250-hi\r\n250 SIZE 1\r\n")
+
+        def behave(step):
+            return injected if step.verb == "STARTTLS" else None
+
+        async with (
+            Peer(TLS, tls=contexts["good"], behave=behave) as peer,
+            Rig(route_to(peer.port)).running() as rig,
+        ):
+            queue_id = await rig.put()
+            (changed,) = await rig.told(records.PrimaryChanged)
+            assert "clear after STARTTLS" in changed.reason
+            assert not any(command.startswith("MAIL") for command in peer.commands)
+            assert [row.state for row in await rig.rows(queue_id)] == [State.QUEUED]
+            peer.behave = lambda _step: None
+            (delivered,) = await rig.told(records.Delivered)
+            assert delivered.tls
+
+    run(scenario)
+
+
+# Routes
+
+
+def test_without_a_route_mail_waits_and_is_asked_for_again():
+    async def scenario():
+        async with Peer() as peer:
+            trouble = NoRoute(trouble=Trouble.NULL_MX, text="null MX", retry_at=time.time() + 1)
+            async with Rig(trouble).running() as rig:
+                queue_id = await rig.put()
+                (told,) = await rig.told(records.RouteTrouble)
+                assert (told.trouble, told.text) == ("null-mx", "null MX")
+                assert [row.state for row in await rig.rows(queue_id)] == [State.QUEUED]
+                assert rig.dispatcher.status()[DOMAIN].reason == "null MX"
+                rig.routes.table[DOMAIN] = route_to(peer.port)
+                await rig.told(records.Delivered)
+                assert len(rig.routes.asked) == 2
+
+    run(scenario)
+
+
+def test_reload_moves_mail_to_the_new_primary():
+    async def scenario():
+        gone = Peer()
+        await gone.start()
+        await gone.stop()
+        async with Peer() as peer, Rig(route_to(gone.port)).running() as rig:
+            await rig.put()
+            await rig.told(records.PrimaryChanged)
+            rig.routes.table[DOMAIN] = route_to(peer.port)
+            rig.dispatcher.reconfigure(
+                hostname="new.example.org",
+                settings=rig.dispatcher._context.settings,
+                router=rig.routes,
+            )
+            await rig.told(records.RouteChanged)
+            await rig.told(records.Delivered)
+            assert peer.commands[0] == "EHLO new.example.org"
+            assert str(peer.port) in rig.dispatcher.status()[DOMAIN].hops[0]
+
+    run(scenario)
+
+
+# Start, stop, spool
+
+
+def test_leases_of_a_dead_process_are_told_as_unknown_and_sent():
+    async def scenario():
+        async with Peer() as peer:
+            rig = Rig(route_to(peer.port))
+            queue_id = await rig.put(notify=False)
+            await rig.spool.claim(DOMAIN, limit=9, lease=999, now=time.time())
+            async with rig.running():
+                (unknown,) = await rig.told(records.DeliveryUnknown)
+                assert unknown.message == queue_id
+                await rig.told(records.Delivered)
+
+    run(scenario)
+
+
+def test_stop_finishes_the_transaction_under_way_and_returns_the_rest():
+    async def scenario():
+        def behave(step):
+            return Reaction("250 ok", delay=0.2) if step.verb == "BODY" else None
+
+        async with Peer(behave=behave) as peer:
+            rig = Rig(route_to(peer.port), max_connections=1)
+            for _ in range(10):
+                await rig.put(notify=False)
+            async with rig.running():
+                await rig.told(records.PrimaryChanged)
+                while not any(piece.endswith(b"\r\n.\r\n") for piece in peer.pieces):
+                    await asyncio.sleep(0.005)
+            assert len(peer.messages) == 1
+            (count,) = await rig.spool.counts()
+            assert (count.queued, count.leased, count.deferred) == (9, 0, 0)
+
+    run(scenario)
+
+
+def test_stop_does_not_wait_longer_than_its_grace():
+    async def scenario():
+        async with Peer(behave=once("BODY", Reaction(None))) as peer:
+            rig = Rig(route_to(peer.port), command_timeout=60.0, data_timeout=60.0)
+            async with rig.running():
+                queue_id = await rig.put()
+                while not any(piece.endswith(b"\r\n.\r\n") for piece in peer.pieces):
+                    await asyncio.sleep(0.005)
+                rig.dispatcher._grace = 0.05
+                began = time.monotonic()
+            assert time.monotonic() - began < 1.0
+            assert any(isinstance(e, records.DeliveryUnknown) for e in rig.events)
+            assert [row.state for row in await rig.rows(queue_id)] == [State.QUEUED]
+
+    run(scenario)
+
+
+def test_i4_no_further_message_before_the_end_of_the_last_is_durable():
+    class Slow(MemorySpool):
+        gate: asyncio.Event
+        failures = 2
+
+        async def settle(self, settlements, *, now):
+            if self.failures:
+                self.failures -= 1
+                raise SpoolUnavailable("disk")
+            await self.gate.wait()
+            return await super().settle(settlements, now=now)
+
+    async def scenario():
+        async with Peer() as peer:
+            spool = Slow()
+            spool.gate = asyncio.Event()
+            rig = Rig(route_to(peer.port), spool=spool, max_connections=1)
+            for _ in range(3):
+                await rig.put(notify=False)
+            async with rig.running():
+                await peer.received(1)
+                await asyncio.sleep(0.1)
+                assert len(peer.messages) == 1
+                assert not any(isinstance(e, records.Delivered) for e in rig.events)
+                spool.gate.set()
+                await rig.told(records.Delivered, 3)
+
+    import tideover.outbound.settle as module
+
+    before, module.RETRY = module.RETRY, 0.01
+    try:
+        run(scenario)
+    finally:
+        module.RETRY = before
+
+
+def test_deferred_mail_is_woken_when_its_time_has_come():
+    async def scenario():
+        behave = once("RCPT", Reaction("450 4.2.0 later"))
+        async with (
+            Peer(behave=behave) as peer,
+            Rig(route_to(peer.port), first_backoff=0.05).running() as rig,
+        ):
+            await rig.put()
+            await rig.told(records.DeliveryDeferred)
+            await rig.told(records.Delivered)
+
+    run(scenario)
+
+
+def test_mail_nobody_gave_notice_of_is_found_by_a_flush():
+    async def scenario():
+        async with Peer() as peer, Rig(route_to(peer.port)).running() as rig:
+            await asyncio.sleep(0.02)
+            await rig.put(notify=False)
+            await rig.dispatcher.flush()
+            await rig.told(records.Delivered)
+
+    run(scenario)
+
+
+def test_a_held_domain_waits_also_over_a_restart():
+    async def scenario():
+        async with Peer() as peer:
+            rig = Rig(route_to(peer.port))
+            await rig.spool.hold_domain(DomainHold(domain=DOMAIN, reason="r", by="me", since=1.0))
+            await rig.put(notify=False)
+            async with rig.running():
+                await asyncio.sleep(0.05)
+                assert peer.connections == 0
+                status = rig.dispatcher.status()[DOMAIN]
+                assert (status.state, status.reason) == (PrimaryState.HELD, "r")
+                rig.dispatcher.set_hold(DOMAIN, None)
+                await rig.told(records.Delivered)
+
+    run(scenario)
