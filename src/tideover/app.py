@@ -143,6 +143,7 @@ class Daemon:
         console: ConsoleLog,
         spool: SqliteSpool,
         directory: DirectoryTable,
+        resolver: DnsResolver,
         router: ConfigRouter,
         house: House,
         listeners: Listeners,
@@ -157,6 +158,7 @@ class Daemon:
         self._path = config_path
         self._emit = emit
         self._console = console
+        self._resolver = resolver
         self._router = router
         self._house = house
         self._listeners = listeners
@@ -175,7 +177,8 @@ class Daemon:
         stack.push_async_callback(spool.close)
         directory = DirectoryTable(config, config_path.parent, emit)
         directory.load()
-        router = ConfigRouter(config, DnsResolver(config.dns), emit)
+        resolver = DnsResolver(config.dns)
+        router = ConfigRouter(config, resolver, emit)
         dispatcher = Dispatcher(
             spool,
             router,
@@ -205,6 +208,7 @@ class Daemon:
             console=prepared.console,
             spool=spool,
             directory=directory,
+            resolver=resolver,
             router=router,
             house=house,
             listeners=listeners,
@@ -292,6 +296,7 @@ class Daemon:
         self._console.level = fresh.log.level
         self._house.reconfigure(fresh)
         self._aging.reconfigure(fresh)
+        self._resolver.reconfigure(fresh.dns)
         self._router.reconfigure(fresh)
         self.dispatcher.reconfigure(
             hostname=fresh.hostname,

@@ -19,9 +19,10 @@ from tideover.smtp.events import (
     Signal,
     StartTls,
 )
+from tideover.smtp.offer import ServerOptions
 from tideover.smtp.receipt import Receipt
 from tideover.smtp.replies import Reply, reply
-from tideover.smtp.server import ServerOptions, ServerSession
+from tideover.smtp.server import ServerSession
 from tideover.testing.daemon import Daemon
 from tideover.testing.transcript import MismatchError, Mode, Transcript, parse, play, unescape
 

@@ -11,7 +11,7 @@ from tideover.inbound.limits import ConnectionLimits
 from tideover.inbound.tls import Certificate
 from tideover.message.envelope import SessionId
 from tideover.recipients.interface import Directory
-from tideover.smtp.server import ServerOptions
+from tideover.smtp.offer import ServerOptions
 from tideover.spool.interface import Spool
 
 

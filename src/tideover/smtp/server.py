@@ -15,11 +15,10 @@ a body. I11, nothing sent in clear behind STARTTLS is ever executed.
 # `return self._error(...)` ends a handler in one line: answered, and no event to report.
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import ClassVar, Final
 
-from tideover.smtp import answers, parameters
-from tideover.smtp.address import PathError, parse_path
+from tideover.smtp import answers
+from tideover.smtp.commands import read_bdat, read_mail, read_name, read_rcpt
 from tideover.smtp.events import (
     BodyEnd,
     BodyRejected,
@@ -35,6 +34,7 @@ from tideover.smtp.events import (
     StartTls,
 )
 from tideover.smtp.incoming import MAX_DISCARD, IncomingBody, Progress
+from tideover.smtp.offer import ServerOptions, ehlo_reply, helo_reply
 from tideover.smtp.receipt import Receipt
 from tideover.smtp.replies import Reply, reply
 from tideover.smtp.states import IN_ORDER, TRANSITIONS, State, Step
@@ -51,16 +51,6 @@ _IDLE: Final = frozenset({State.NEW, State.READY, State.MAIL, State.RCPT})
 _LINE_LIMITS: Final = {b"MAIL": MAIL_LIMIT, b"RCPT": RCPT_LIMIT}
 
 _NOT_SMTP = frozenset({b"GET", b"POST", b"HEAD", b"PUT", b"CONNECT", b"OPTIONS", b"HOST:"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerOptions:
-    """What a listener offers. `max_size` in octets; `tls` whether STARTTLS can be offered."""
-
-    hostname: str
-    max_size: int
-    max_recipients: int = 100
-    tls: bool = False
 
 
 class ServerSession:
@@ -171,7 +161,8 @@ class ServerSession:
                     self._send(answers.START_BODY)
             case Hello(extended=extended):
                 self._step(Step.HELLO)
-                self._say_hello(extended=extended)
+                greeting = ehlo_reply(self.options, secure=self.secure)
+                self._send(greeting if extended else helo_reply(self.options))
             case StartTls():
                 self._step(Step.STARTTLS)
                 self._send(answers.READY_FOR_TLS)
@@ -257,7 +248,7 @@ class ServerSession:
         answer = answers.NO_RECIPIENTS if no_recipients else answers.OUT_OF_ORDER
         if verb == b"BDAT":
             # its octets follow whatever we say, so they are skipped first (RFC 3030 §2)
-            if (size := _chunk_size(argument)) is None:
+            if (size := read_bdat(argument)) is None:
                 return self._fatal(answers.BAD_BDAT, "protocol")
             return self._skip_then(size[0], answer)
         return self._error(answer)
@@ -269,8 +260,8 @@ class ServerSession:
         return self._hello(argument, extended=False)
 
     def _hello(self, argument: bytes, *, extended: bool) -> Event | None:
-        name = argument.strip().decode("ascii", "replace")
-        if not name or len(name) > 255 or not name.isprintable():
+        name = read_name(argument)
+        if name is None:
             return self._error(answers.NEEDS_NAME)
         self._junk += 1
         if self._junk > MAX_JUNK:
@@ -284,41 +275,19 @@ class ServerSession:
         return Reset()
 
     def _on_mail(self, argument: bytes) -> Event | None:
-        if argument[:5].upper() != b"FROM:":
-            return self._error(answers.MAIL_SYNTAX)
-        try:
-            sender, rest = parse_path(argument[5:])
-            found = parameters.parse_mail(rest)
-        except PathError as error:
-            return self._reject("MAIL", argument, reply(501, "5.1.7", str(error)))
-        except parameters.ParameterError as error:
-            return self._reject("MAIL", argument, reply(error.code, "5.5.4", str(error)))
-        if found.size is not None and found.size > self.options.max_size:
-            return self._reject("MAIL", argument, answers.TOO_BIG)
-        if sender is not None and not found.smtputf8 and not sender.is_ascii:
-            return self._reject("MAIL", argument, answers.UTF8_NEEDED)
-        self._smtputf8 = found.smtputf8
-        return self._ask(MailFrom(sender, found))
+        found = read_mail(argument, self.options.max_size)
+        if isinstance(found, Reply):
+            return self._reject("MAIL", argument, found)
+        self._smtputf8 = found.parameters.smtputf8
+        return self._ask(found)
 
     def _on_rcpt(self, argument: bytes) -> Event | None:
-        if argument[:3].upper() != b"TO:":
-            return self._error(answers.RCPT_SYNTAX)
-        try:
-            recipient, rest = parse_path(argument[3:])
-            found = parameters.parse_rcpt(rest)
-        except PathError as error:
-            return self._reject("RCPT", argument, reply(501, "5.1.3", str(error)))
-        except parameters.ParameterError as error:
-            return self._reject("RCPT", argument, reply(error.code, "5.5.4", str(error)))
-        if recipient is None:
-            return self._reject("RCPT", argument, answers.RCPT_SYNTAX)
-        if not recipient.domain and recipient.local.lower() != "postmaster":
-            return self._reject("RCPT", argument, answers.NO_DOMAIN)
-        if not recipient.is_ascii and not self._smtputf8:
-            return self._reject("RCPT", argument, answers.UTF8_NEEDED)
+        found = read_rcpt(argument, smtputf8=self._smtputf8)
+        if isinstance(found, Reply):
+            return self._reject("RCPT", argument, found)
         if self._recipients >= self.options.max_recipients:
             return self._reject("RCPT", argument, answers.TOO_MANY_RECIPIENTS)
-        return self._ask(RcptTo(recipient, found))
+        return self._ask(found)
 
     def _on_data(self, argument: bytes) -> Event | None:
         if argument:
@@ -326,7 +295,7 @@ class ServerSession:
         return self._ask(BodyStart(chunking=False))
 
     def _on_bdat(self, argument: bytes) -> Event | None:
-        size = _chunk_size(argument)
+        size = read_bdat(argument)
         if size is None:
             return self._fatal(answers.BAD_BDAT, "protocol")
         octets, last = size
@@ -481,31 +450,3 @@ class ServerSession:
             self._step(Step.CLOSE)
             self._closing = Closing(reason)
             self._buffer.clear()
-
-    def _say_hello(self, *, extended: bool) -> None:
-        options = self.options
-        lines = [options.hostname]
-        if extended:
-            lines += (
-                "PIPELINING",
-                f"SIZE {options.max_size}",
-                "8BITMIME",
-                "SMTPUTF8",
-                "CHUNKING",
-                "DSN",
-                "ENHANCEDSTATUSCODES",
-                f"LIMITS RCPTMAX={options.max_recipients}",
-            )
-            if options.tls and not self.secure:
-                lines.append("STARTTLS")
-        self._send(Reply(250, None, tuple(lines)))
-
-
-def _chunk_size(argument: bytes) -> tuple[int, bool] | None:
-    """`"1024 LAST"` -> (1024, True); None when malformed (RFC 3030 §2)."""
-    words = argument.split()
-    if not 1 <= len(words) <= 2 or not words[0].isdigit() or len(words[0]) > 20:
-        return None
-    if len(words) == 2 and words[1].upper() != b"LAST":
-        return None
-    return int(words[0]), len(words) == 2

@@ -13,9 +13,10 @@ from tideover.smtp.events import (
     Signal,
     StartTls,
 )
+from tideover.smtp.offer import ServerOptions
 from tideover.smtp.receipt import Receipt
 from tideover.smtp.replies import Reply
-from tideover.smtp.server import ServerOptions, ServerSession
+from tideover.smtp.server import ServerSession
 
 OPTIONS = ServerOptions(hostname="mx2.example.org", max_size=100_000, tls=True)
 ASKING = (Hello, MailFrom, RcptTo, BodyStart, StartTls)

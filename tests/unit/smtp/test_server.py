@@ -13,8 +13,9 @@ from tideover.smtp.events import (
     Signal,
     StartTls,
 )
+from tideover.smtp.offer import ServerOptions
 from tideover.smtp.replies import reply
-from tideover.smtp.server import MAX_ERRORS, MAX_JUNK, ServerOptions, ServerSession
+from tideover.smtp.server import MAX_ERRORS, MAX_JUNK, ServerSession
 from tideover.smtp.states import State
 from tideover.testing.dialogue import MAIL, OPTIONS, Dialogue
 
