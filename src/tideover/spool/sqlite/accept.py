@@ -68,11 +68,10 @@ def delete_staged(tx: Transaction, number: int) -> None:
 
 
 class Stage(Work[None]):
-    """A full chunk of a body that is still coming in. Not durable by itself: `Accept` is."""
+    """A full chunk of a body that is still coming in."""
 
     __slots__ = ("row",)
     rank = 0
-    durable = False
 
     def __init__(self, future: asyncio.Future[None], row: ChunkRow) -> None:
         super().__init__(future)
@@ -136,7 +135,6 @@ class Discard(Work[None]):
 
     __slots__ = ("number",)
     rank = 3
-    durable = False
 
     def __init__(self, future: asyncio.Future[None], number: int) -> None:
         super().__init__(future)

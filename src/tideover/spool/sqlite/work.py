@@ -40,9 +40,6 @@ class Work(ABC, Generic[T]):
     __slots__ = ("error", "future", "result")
 
     rank: ClassVar[int] = 9
-    durable: ClassVar[bool] = True
-    """False: the waiter doesn't rely on it surviving a power cut."""
-
     result: T
 
     def __init__(self, future: asyncio.Future[T]) -> None:
