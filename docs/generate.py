@@ -1,4 +1,4 @@
-"""Write docs/reference from the code: settings, verbs, events. With --check: say what is stale.
+"""Write docs/reference and docs/states.md from the code: settings, verbs, events, states. With --check: say what is stale.
 
 The pages can't be wrong about the code, as nothing in them is written by hand.
 """
@@ -15,6 +15,7 @@ from tideover.config.explain import example
 from tideover.config.settings import Setting, settings
 from tideover.events.encoding import kinds
 from tideover.events.records import Event
+from tideover.smtp.states import IN_ORDER, TRANSITIONS, State, Step
 
 DOCS = Path(__file__).resolve().parent
 _MADE = "<!-- Made by docs/generate.py (make docs). Change the code, not this page. -->\n"
@@ -127,7 +128,34 @@ def _type(kind: msgspec.inspect.Type) -> str:
     return _TYPES[type(kind)]
 
 
+_STATES = """\
+From the tables in `tideover.smtp.states`, which are all that decides. A step that a state lacks here
+is answered `503 5.5.1`, or is a bug. From every state `CLOSE` leads to `CLOSED`.
+"""
+
+
+def states_page() -> str:
+    """The server session's states, as a drawing and as the list of what is in order where."""
+    moves: dict[tuple[State, State], list[str]] = {}
+    for (state, step), after in TRANSITIONS.items():
+        if step is not Step.CLOSE:
+            moves.setdefault((state, after), []).append(step.name)
+    drawing = [
+        f"    {state.name} --> {after.name}: {', '.join(steps)}"
+        for (state, after), steps in sorted(moves.items())
+    ]
+    order = [
+        f"| `{verb.decode()}` | {', '.join(state.name for state in sorted(states))} |"
+        for verb, states in IN_ORDER.items()
+    ]
+    lines = ["# States of a server session", "", _MADE, _STATES, "```mermaid", "stateDiagram-v2"]
+    lines += [f"    [*] --> {State.CONNECTED.name}", *drawing, "```", ""]
+    lines += ["| command | in order in |", "|---|---|", *order, "", "All others: everywhere.", ""]
+    return "\n".join(lines)
+
+
 PAGES: dict[str, Callable[[], str]] = {
+    "states.md": states_page,
     "reference/config.md": config_page,
     "reference/cli.md": cli_page,
     "reference/events.md": events_page,
