@@ -6,9 +6,9 @@ next hop can take the message at all. Decides nothing about retries; see `settle
 
 from collections.abc import AsyncIterator, Sequence
 
-from tideover.message.envelope import Recipient
 from tideover.outbound.connection import Connection
 from tideover.outbound.outcome import Deferred, Delivered, Outcome, Refused, Unknown
+from tideover.smtp.capabilities import Capabilities
 from tideover.smtp.client_commands import unmet_need
 from tideover.smtp.client_values import Command, Declined, Mail, Postponed, Taken, Verdict
 from tideover.spool.interface import CHUNK, Claim, MessageDamaged, Spool, SpoolError
@@ -39,33 +39,33 @@ async def attempt(connection: Connection, claim: Claim, spool: Spool) -> Outcome
 
 
 async def _send(connection: Connection, claim: Claim, spool: Spool, outcomes: Outcomes) -> None:
-    envelope = claim.message.envelope
-    mail = await _describe(connection, claim, spool)
-    refusal = unmet_need(
-        mail,
-        connection.capabilities,
-        eight_bit=await _is_eight_bit(connection, claim, spool),
-    )
-    if refusal is not None:
-        outcomes += [(index, Refused(refusal, ours=True)) for index in claim.indexes]
-        return
-    whole = len(claim.head) == claim.message.size
-    content = claim.message.trace + claim.head if whole else b""
+    message, offered = claim.message, connection.capabilities
+    whole = len(claim.head) == message.size
+    whole_lines = eight_bit = True
+    # Both are asked only where they matter, as a large body has to be read for the answer.
+    if offered.chunking:
+        whole_lines = await _ends_with_crlf(claim, spool)
+    if message.envelope.body == "8BITMIME" and not offered.eight_bit_mime:
+        eight_bit = await _is_eight_bit(claim, spool)
+    content = message.trace + claim.head if whole else b""
     left = claim.indexes
-    limit = min(connection.capabilities.rcpt_max or RECIPIENTS, RECIPIENTS)
+    limit = min(offered.rcpt_max or RECIPIENTS, RECIPIENTS)
     while left:
         if not connection.usable():
             text = connection.ended.text if connection.ended else "connection lost"
             outcomes += [(index, Deferred(text)) for index in left]
             break
         now, left = left[:limit], left[limit:]
-        if len(now) != len(envelope.recipients):
-            mail = _for_recipients(mail, [envelope.recipients[index] for index in now])
+        mail = _describe(claim, now, whole_lines=whole_lines)
+        refusal = unmet_need(mail, offered, eight_bit=eight_bit)
+        if refusal is not None:
+            outcomes += [(index, Refused(refusal, ours=True)) for index in now]
+            continue
         if whole:
             verdicts = await connection.transact(mail, content)
         else:
             verdicts = await connection.transact_pieces(mail, _pieces(claim, spool))
-        postponed = _note(now, verdicts, connection, outcomes)
+        postponed = _note(now, verdicts, offered, outcomes)
         if postponed:
             limit = len(now) - len(postponed)
             left = postponed + left
@@ -74,7 +74,7 @@ async def _send(connection: Connection, claim: Claim, spool: Spool, outcomes: Ou
 def _note(
     indexes: tuple[int, ...],
     verdicts: Sequence[Verdict],
-    connection: Connection,
+    offered: Capabilities,
     outcomes: Outcomes,
 ) -> tuple[int, ...]:
     """Write the outcomes down; returns those that were put off to the next transaction."""
@@ -83,7 +83,7 @@ def _note(
         if isinstance(verdict, Postponed):
             postponed.append(index)
         else:
-            outcomes.append((index, outcome_of(verdict, dsn=connection.capabilities.dsn)))
+            outcomes.append((index, outcome_of(verdict, dsn=offered.dsn)))
     return tuple(postponed)
 
 
@@ -125,51 +125,34 @@ def _about_the_host(declined: Declined) -> bool:
 # The message
 
 
-async def _describe(connection: Connection, claim: Claim, spool: Spool) -> Mail:
+def _describe(claim: Claim, indexes: tuple[int, ...], *, whole_lines: bool) -> Mail:
     envelope = claim.message.envelope
+    recipients = envelope.recipients
     return Mail(
-        sender=envelope.sender,
-        recipients=envelope.recipients,
-        size=len(claim.message.trace) + claim.message.size,
-        body=envelope.body,
-        smtputf8=envelope.smtputf8,
-        ret=envelope.ret,
-        envid=envelope.envid,
-        whole_lines=await _ends_with_crlf(connection, claim, spool),
+        envelope.sender,
+        [recipients[index] for index in indexes],
+        len(claim.message.trace) + claim.message.size,
+        envelope.body,
+        envelope.smtputf8,
+        envelope.ret,
+        envelope.envid,
+        whole_lines,
     )
 
 
-def _for_recipients(mail: Mail, recipients: Sequence[Recipient]) -> Mail:
-    return Mail(
-        mail.sender,
-        recipients,
-        mail.size,
-        mail.body,
-        mail.smtputf8,
-        mail.ret,
-        mail.envid,
-        mail.whole_lines,
-    )
-
-
-async def _ends_with_crlf(connection: Connection, claim: Claim, spool: Spool) -> bool:
-    """Whether DATA can express the body. Asked only where there is a choice (CHUNKING)."""
+async def _ends_with_crlf(claim: Claim, spool: Spool) -> bool:
+    """Whether DATA can express the body."""
     size = claim.message.size
-    if size == 0 or not connection.capabilities.chunking:
-        return True
     if len(claim.head) == size:
-        return claim.head.endswith(b"\r\n")
-    start = max(0, size - 2) // CHUNK * CHUNK
+        return size == 0 or claim.head.endswith(b"\r\n")
     end = b""
-    async for piece in spool.read(claim.message.queue_id, start):
+    async for piece in spool.read(claim.message.queue_id, (size - 2) // CHUNK * CHUNK):
         end = (end + piece)[-2:]
     return end == b"\r\n"
 
 
-async def _is_eight_bit(connection: Connection, claim: Claim, spool: Spool) -> bool:
-    """Whether the content has octets over 127. Read only where it matters: see `unmet_need`."""
-    if connection.capabilities.eight_bit_mime or claim.message.envelope.body != "8BITMIME":
-        return False
+async def _is_eight_bit(claim: Claim, spool: Spool) -> bool:
+    """Whether the content has octets over 127."""
     if not (claim.message.trace.isascii() and claim.head.isascii()):
         return True
     if len(claim.head) == claim.message.size:

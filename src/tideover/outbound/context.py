@@ -4,7 +4,7 @@ import asyncio
 import random
 import ssl
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tideover.config.model import Outbound
@@ -22,7 +22,7 @@ PROBES = 256
 
 @dataclass(slots=True, kw_only=True)
 class Context:
-    """Shared by destinations. `hostname` and `settings` change on reload.
+    """Shared by destinations. `configure` changes hostname, settings and terms.
 
     `notify` says that a domain has queued mail again, `deferred` that a message waits until a time
     (Unix seconds), `spawn` starts a task whose failure ends the dispatcher.
@@ -39,21 +39,27 @@ class Context:
     deferred: Callable[[float], None]
     hostname: str
     settings: Outbound
+    terms: Terms = field(init=False)
     tls: ssl.SSLContext | None
     probes: asyncio.Semaphore
+
+    def __post_init__(self) -> None:
+        self.configure(self.hostname, self.settings)
+
+    def configure(self, hostname: str, settings: Outbound) -> None:
+        """Take over new settings."""
+        self.hostname = hostname
+        self.settings = settings
+        self.terms = Terms(
+            hostname=hostname,
+            first_backoff=settings.first_backoff,
+            max_backoff=settings.max_backoff,
+            new_id=self.spool.new_id,
+        )
 
     async def connect(self, hop: NextHop) -> Connection:
         """A connection to one hop, ready for mail; raises ConnectionFailed."""
         return await connect(hop, hostname=self.hostname, settings=self.settings, context=self.tls)
-
-    def terms(self) -> Terms:
-        """The terms of concluding attempts, as of now."""
-        return Terms(
-            hostname=self.hostname,
-            first_backoff=self.settings.first_backoff,
-            max_backoff=self.settings.max_backoff,
-            new_id=self.spool.new_id,
-        )
 
     def jitter(self, seconds: float) -> float:
         """Up to a fifth more or less."""

@@ -152,8 +152,7 @@ class Dispatcher:
 
     def reconfigure(self, *, hostname: str, settings: Outbound, router: Router) -> None:
         """Go on with a new configuration: all routes are asked for again."""
-        self._context.hostname = hostname
-        self._context.settings = settings
+        self._context.configure(hostname, settings)
         self._routing.router = router
         for lane in self._lanes.values():
             lane.stale = True

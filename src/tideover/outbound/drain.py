@@ -307,7 +307,7 @@ class Drain:
             tls=connection.tls,
             now=context.clock(),
             chance=context.chance.random(),
-            terms=context.terms(),
+            terms=context.terms,
         )
         await context.settler.settle(ending.settlements, ending.events)
         context.ledger.remove(claim)

@@ -131,10 +131,12 @@ class _Writer:
             events=tuple(self._events),
             reports_to=tuple(
                 recipient.domain
-                for settlement in settlements
+                for settlement in self._reported
                 if settlement.report is not None
                 for recipient in settlement.report.envelope.recipients
-            ),
+            )
+            if self._reported
+            else (),
         )
 
     def delivered(self, pairs: list[tuple[int, Outcome]]) -> None:

@@ -78,30 +78,30 @@ class ReplyParser:
         if parsed is None:
             self.error = "not an SMTP reply"
             return None
-        code, last, enhanced, text = parsed
+        line_alone, last = parsed
         if not self._lines:
             if last:
-                return Reply(code, enhanced, (text,))
-            self._code = code
-        elif code != self._code:
+                return line_alone
+            self._code = line_alone.code
+        elif line_alone.code != self._code:
             self.error = "reply lines with different codes"
             return None
         if len(self._lines) == MAX_LINES:
             self.error = "reply with too many lines"
             return None
-        self._lines.append(text)
-        self._enhanced = self._enhanced or enhanced
+        self._lines += line_alone.lines
+        self._enhanced = self._enhanced or line_alone.enhanced
         if not last:
             return None
-        reply = Reply(code, self._enhanced, tuple(self._lines))
+        reply = Reply(self._code, self._enhanced, tuple(self._lines))
         self._lines = []
         self._enhanced = None
         return reply
 
 
 @lru_cache(maxsize=256)
-def _parse_line(line: bytes) -> tuple[int, bool, str | None, str] | None:
-    """Code, whether it is the last line, enhanced code and text; None when it is no reply line.
+def _parse_line(line: bytes) -> tuple[Reply, bool] | None:
+    """The line as a reply of its own, and whether it is the last; None when it is no reply line.
 
     Cached because a busy server says the same few things over and over.
     """
@@ -115,7 +115,7 @@ def _parse_line(line: bytes) -> tuple[int, bool, str | None, str] | None:
     if (found := _ENHANCED.match(rest)) and found[1][0] == code[0]:
         enhanced = found[1].decode("ascii")
         rest = rest[found.end() :]
-    return int(code), separator != b"-", enhanced, _clean(rest)
+    return Reply(int(code), enhanced, (_clean(rest),)), separator != b"-"
 
 
 def _clean(text: bytes) -> str:
