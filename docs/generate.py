@@ -1,4 +1,4 @@
-"""Write docs/reference and docs/states.md from the code: settings, verbs, events, states. With --check: say what is stale.
+"""Write docs/reference and docs/states.md from the code. With --check: say what is stale.
 
 The pages can't be wrong about the code, as nothing in them is written by hand.
 """
@@ -129,8 +129,8 @@ def _type(kind: msgspec.inspect.Type) -> str:
 
 
 _STATES = """\
-From the tables in `tideover.smtp.states`, which are all that decides. A step that a state lacks here
-is answered `503 5.5.1`, or is a bug. From every state `CLOSE` leads to `CLOSED`.
+From the tables in `tideover.smtp.states`, which are all that decides. A command out of order is
+answered `503 5.5.1`. From every state `CLOSE` leads to `CLOSED`.
 """
 
 

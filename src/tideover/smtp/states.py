@@ -44,11 +44,10 @@ class Step(IntEnum):
 
 
 _S, _T = State, Step
-_GREETED = (_S.NEW, _S.READY, _S.MAIL, _S.RCPT, _S.CHUNKS)
-
 TRANSITIONS: Mapping[tuple[State, Step], State] = {
     (_S.CONNECTED, _T.GREET): _S.NEW,
-    **{(s, _T.HELLO): _S.READY for s in _GREETED},
+    (_S.NEW, _T.HELLO): _S.READY,
+    (_S.READY, _T.HELLO): _S.READY,
     **{(s, _T.RESET): _S.READY for s in (_S.READY, _S.MAIL, _S.RCPT, _S.CHUNKS)},
     (_S.NEW, _T.RESET): _S.NEW,
     (_S.READY, _T.MAIL): _S.MAIL,
@@ -61,7 +60,7 @@ TRANSITIONS: Mapping[tuple[State, Step], State] = {
     (_S.CHUNK, _T.CHUNK_END): _S.CHUNKS,
     (_S.CHUNK, _T.BODY_END): _S.VERDICT,
     (_S.VERDICT, _T.DONE): _S.READY,
-    **{(s, _T.FAIL): _S.READY for s in (_S.RCPT, _S.DATA, _S.CHUNK, _S.CHUNKS)},
+    **{(s, _T.FAIL): _S.READY for s in (_S.RCPT, _S.CHUNK, _S.CHUNKS)},
     (_S.NEW, _T.STARTTLS): _S.TLS,
     (_S.READY, _T.STARTTLS): _S.TLS,
     (_S.TLS, _T.SECURED): _S.NEW,
@@ -69,6 +68,7 @@ TRANSITIONS: Mapping[tuple[State, Step], State] = {
 }
 
 # In which states a command is in order; elsewhere it is answered 503 5.5.1.
+# EHLO in a transaction is two steps: RESET, then HELLO.
 IN_ORDER: Mapping[bytes, frozenset[State]] = {
     b"EHLO": frozenset({_S.NEW, _S.READY, _S.MAIL, _S.RCPT, _S.CHUNKS}),
     b"HELO": frozenset({_S.NEW, _S.READY, _S.MAIL, _S.RCPT, _S.CHUNKS}),
