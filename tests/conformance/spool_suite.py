@@ -271,6 +271,20 @@ class SpoolSuite:
 
         self.run(test)
 
+    def test_indexes_are_in_order_whatever_happened_to_recipients(self):
+        async def test(spool):
+            queue_id = await put(spool, to=("a@here.example", "b@here.example", "c@here.example"))
+            note = to(State.QUEUED, 0, delay_notified=True)
+            await spool.settle([settled(queue_id, note)], now=NOW)
+            (claimed,) = await claim(spool)
+            assert claimed.indexes == (0, 1, 2)
+            await spool.settle([settled(queue_id, to(State.QUEUED, 0))], now=NOW)
+            await claim(spool, lease=1)
+            (lost,) = await spool.recover(now=NOW, all_leases=True)
+            assert lost.addresses == ("a@here.example", "b@here.example", "c@here.example")
+
+        self.run(test)
+
     def test_I2_a_message_goes_when_its_last_recipient_is_closed(self):
         async def test(spool):
             queue_id = await put(spool, to=("a@here.example", "b@here.example"))

@@ -97,7 +97,8 @@ class StoredMessage(Struct, frozen=True, kw_only=True):
 class Claim(Struct, frozen=True, kw_only=True):
     """Recipients of one message, of one domain, leased to us until `lease_until` (Unix time).
 
-    `message.recipients` holds all of the message's recipients; `indexes` those that are leased.
+    `message.recipients` holds all of the message's recipients; `indexes` those that are leased, in
+    order.
     `head` is the body's first chunk: all of it when `len(head) == message.size`.
     """
 

@@ -68,7 +68,7 @@ UPDATE recipient SET lease_until = :until
 WHERE state = 'leased' AND message_id IN (SELECT value FROM json_each(:ids_json))
 
 -- name: recover_pick
-SELECT json_group_array(json_array(message_id, domain, address))
+SELECT json_group_array(json_array(message_id, domain, idx, address))
 FROM recipient
 WHERE state = 'leased' AND (:all OR lease_until <= :now)
 

@@ -27,7 +27,7 @@ _MESSAGES: Final = _Q["claim_messages"]
 _WAKE_LIMIT: Final = 5000
 
 _decode_picked = Decoder(list[tuple[int, int]]).decode
-_decode_lost = Decoder(list[tuple[int, str, str]]).decode
+_decode_lost = Decoder(list[tuple[int, str, int, str]]).decode
 
 
 class Lease(Work[Sequence[Claim]]):
@@ -84,7 +84,7 @@ class Lease(Work[Sequence[Claim]]):
             claims.append(
                 Claim(
                     message=message,
-                    indexes=tuple(leased),
+                    indexes=tuple(sorted(leased)),
                     head=head,
                     lease_until=self._until,
                 )
@@ -108,11 +108,11 @@ def recover(tx: Transaction, *, now: float, all_leases: bool) -> Sequence[Lost]:
         return ()
     tx.execute(_Q["recover"], limits)
     lost: dict[tuple[int, str], list[str]] = defaultdict(list)
-    for number, domain, address in rows:
+    for number, domain, _, address in sorted(rows):
         lost[number, domain].append(address)
     return [
         Lost(queue_id=id_text(number), domain=domain, addresses=tuple(addresses))
-        for (number, domain), addresses in sorted(lost.items())
+        for (number, domain), addresses in lost.items()
     ]
 
 
