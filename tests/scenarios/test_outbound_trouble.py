@@ -9,7 +9,7 @@ from outbound_rig import BODY, DOMAIN, TRACE, Rig, route_to, run
 from tideover.events import records
 from tideover.message.envelope import Client, SessionId
 from tideover.primary.interface import NoRoute, PrimaryState, Trouble
-from tideover.spool.interface import DomainHold, SpoolUnavailable, State
+from tideover.spool.interface import DomainHold, Filter, SpoolUnavailable, State
 from tideover.spool.memory import MemorySpool
 from tideover.testing.peer import Peer, Reaction
 
@@ -558,5 +558,86 @@ def test_a_held_domain_waits_also_over_a_restart():
                 assert (status.state, status.reason) == (PrimaryState.HELD, "r")
                 rig.dispatcher.set_hold(DOMAIN, None)
                 await rig.told(records.Delivered)
+
+    run(scenario)
+
+
+def test_leases_in_hand_are_lengthened_and_lost_ones_recovered():
+    async def scenario():
+        async with Peer(behave=once("BODY", Reaction("250 ok", delay=0.2))) as peer:
+            rig = Rig(route_to(peer.port))
+            extended = []
+            plain = rig.spool.extend
+
+            async def extend(queue_ids, *, lease, now):
+                extended.extend(queue_ids)
+                await plain(queue_ids, lease=lease, now=now)
+
+            rig.spool.extend = extend
+            async with rig.running():
+                queue_id = await rig.put()
+                while not peer.pieces:
+                    await asyncio.sleep(0.005)
+                later = time.time() + 150
+                rig.dispatcher._clock = lambda: later
+                rig.dispatcher._poke.set()
+                await rig.told(records.Delivered)
+                assert extended == [queue_id]
+
+    run(scenario)
+
+
+def test_many_domains_are_no_tasks():
+    async def scenario():
+        gone = Peer()
+        await gone.start()
+        await gone.stop()
+        routes = {f"d{n}.example": route_to(gone.port, key=f"k{n % 3}") for n in range(3000)}
+        rig = Rig(routes, probe_interval=5.0)
+        async with rig.running():
+            await asyncio.sleep(0.01)  # past the first look at what the spool holds
+            for domain in routes:
+                rig.dispatcher.notify(domain)
+            await rig.told(records.PrimaryChanged, 3)
+            assert len(rig.routes.asked) == 3000
+            assert len(asyncio.all_tasks()) < 20
+            for domain in routes:
+                rig.dispatcher.notify(domain)
+            assert len(rig.dispatcher.status()) == 3000
+
+    run(scenario)
+
+
+def test_a_fault_in_making_a_report_loses_nothing(monkeypatch):
+    def broken(*_args, **_kwargs):
+        raise ZeroDivisionError("bug")
+
+    monkeypatch.setattr("tideover.outbound.settle.conclude", broken)
+
+    async def scenario():
+        behave = once("RCPT", Reaction("550 5.1.1 no"))
+        async with Peer(behave=behave) as peer, Rig(route_to(peer.port)).running() as rig:
+            queue_id = await rig.put("gone@example.com", "good@example.com")
+            await rig.state(queue_id, State.DEFERRED, State.DELIVERED)
+            (row, _) = await rig.rows(queue_id)
+            assert "ZeroDivisionError" in row.last_reply
+
+    run(scenario)
+
+
+def test_mail_removed_meanwhile_stops_the_probing():
+    async def scenario():
+        peer = Peer()
+        await peer.start()
+        await peer.stop()
+        async with Rig(route_to(peer.port), idle_probe_interval=60.0).running() as rig:
+            queue_id = await rig.put()
+            await rig.told(records.PrimaryChanged)
+            await rig.spool.remove(Filter(ids=(queue_id,)))
+            await rig.dispatcher.flush()  # asks the spool what there is
+            destination = rig.dispatcher._lanes[DOMAIN].destination
+            async with asyncio.timeout(5):
+                while not destination.idle or destination._waiting:
+                    await asyncio.sleep(0.01)
 
     run(scenario)

@@ -186,7 +186,11 @@ class Connection(asyncio.Protocol):
             self._session.quit()
             self._flush()
             self._set_deadline(FAREWELL, exact=True)
-            await self._closed
+            try:
+                await asyncio.shield(self._closed)
+            except asyncio.CancelledError:
+                self.abort("closed by us")
+                raise
         else:
             self.abort("closed by us")
 

@@ -121,6 +121,9 @@ class Destination:
         self._not_before = 0.0
         self._passed_over.clear()
         self._hurry.set()
+        if self._idle_timer is not None:
+            self._cancel_idle_timer()
+            self._probe_idle()
 
     def reconfigure(self) -> None:
         """The context's settings have changed."""

@@ -22,9 +22,9 @@ from tideover.outbound.connection import Connection, ConnectionFailed
 from tideover.outbound.context import Context
 from tideover.outbound.lane import Lane
 from tideover.outbound.ledger import LEASE
-from tideover.outbound.outcome import Deferred, Unknown
+from tideover.outbound.outcome import Deferred, Delivered, Refused, Unknown
 from tideover.outbound.pacing import Pace
-from tideover.outbound.settle import RETRY, conclude_attempt, return_unused
+from tideover.outbound.settle import RETRY, Ending, conclude_attempt, return_unused
 from tideover.outbound.troubles import Next, Troubles
 from tideover.spool.interface import Claim, SpoolError, State
 
@@ -225,11 +225,16 @@ class Drain:
             await self._use(connection)
         except ConnectionFailed as error:
             self._strain(str(error), productive=False)
+        except BaseException:
+            if connection is not None:
+                connection.abort("the worker was stopped")
+            raise
         finally:
             self._workers -= 1
             self._poke.set()
+            if connection is not None:
+                self.connections.discard(connection)
         if connection is not None:
-            self.connections.discard(connection)
             await connection.quit()
 
     async def _use(self, connection: Connection) -> None:
@@ -298,9 +303,9 @@ class Drain:
             text = f"internal error: {type(error).__name__}: {error}"
             return [(index, Deferred(text, message_specific=True)) for index in claim.indexes]
 
-    async def _settle(self, connection: Connection, claim: Claim, outcomes: Outcomes) -> None:
+    def _conclude(self, connection: Connection, claim: Claim, outcomes: Outcomes) -> Ending:
         context = self._context
-        ending = conclude_attempt(
+        return conclude_attempt(
             claim,
             outcomes,
             host=connection.host,
@@ -309,6 +314,13 @@ class Drain:
             chance=context.chance.random(),
             terms=context.terms,
         )
+
+    async def _settle(self, connection: Connection, claim: Claim, outcomes: Outcomes) -> None:
+        context = self._context
+        try:
+            ending = self._conclude(connection, claim, outcomes)
+        except Exception as error:
+            ending = self._conclude(connection, claim, _without_reports(outcomes, error))
         await context.settler.settle(ending.settlements, ending.events)
         context.ledger.remove(claim)
         for settlement in ending.settlements:
@@ -329,6 +341,20 @@ def _trouble(outcomes: Outcomes) -> str | None:
         ):
             return outcome.text
     return None
+
+
+def _without_reports(outcomes: Outcomes, error: Exception) -> Outcomes:
+    """The outcomes when making a report about them failed by a fault of ours.
+
+    What was delivered stays so; what was refused is asked about again later.
+    """
+    later = Deferred(f"internal error: {type(error).__name__}: {error}", message_specific=True)
+    return [
+        (index, Delivered(outcome.reply, dsn_passed_on=True))
+        if isinstance(outcome, Delivered)
+        else (index, later if isinstance(outcome, Refused) else outcome)
+        for index, outcome in outcomes
+    ]
 
 
 def _domain(claim: Claim) -> str:

@@ -9,7 +9,7 @@ from tideover.spool.interface import Claim
 LEASE = 300.0
 """Seconds a claim is ours. Longer than a crash may go unnoticed; long transfers extend it."""
 
-BATCH = 32
+BATCH = 64
 """Messages in one claim."""
 
 HEADS = 32 * 1024 * 1024

@@ -34,7 +34,7 @@ async def probe(
     try:
         while True:
             if len(running) == IN_FLIGHT:
-                await discard([running.pop(1)])
+                discard([running.pop(1)])
             running.append(asyncio.ensure_future(attempt()))
             winner = await _until_next(running, waker, interval(), failed)
             if winner is not None:
@@ -44,7 +44,7 @@ async def probe(
                 waker = asyncio.ensure_future(hurry.wait())
     finally:
         waker.cancel()
-        await discard(running)
+        discard(running)
 
 
 async def _until_next(

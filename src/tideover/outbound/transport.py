@@ -9,7 +9,6 @@ waited for alone: the next is begun after a while, and the first to succeed is u
 """
 
 import asyncio
-import contextlib
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
@@ -103,14 +102,19 @@ async def first_of(
                 failed(running.pop(task), error)
         raise last
     finally:
-        await discard(running)
+        discard(running)
 
 
-async def discard(attempts: Iterable[asyncio.Task[Connection]]) -> None:
-    """Cancel attempts that are no longer wanted, and close what they came to all the same."""
-    unwanted = list(attempts)
-    for task in unwanted:
+def discard(attempts: Iterable[asyncio.Task[Connection]]) -> None:
+    """Cancel attempts that are no longer wanted, and close what they come to all the same.
+
+    Does not wait for them: so nothing is left open when the caller itself is being cancelled.
+    """
+    for task in list(attempts):
+        task.add_done_callback(_close)
         task.cancel()
-    for task in unwanted:
-        with contextlib.suppress(ConnectionFailed, asyncio.CancelledError):
-            (await task).abort("not needed")
+
+
+def _close(task: asyncio.Task[Connection]) -> None:
+    if not task.cancelled() and task.exception() is None:
+        task.result().abort("not needed")

@@ -7,7 +7,7 @@ import pytest
 
 from tideover.outbound.connection import ConnectionFailed
 from tideover.outbound.probe import IN_FLIGHT, probe
-from tideover.outbound.transport import first_of
+from tideover.outbound.transport import discard, first_of
 from tideover.primary.interface import NextHop
 
 
@@ -55,6 +55,7 @@ def test_a_silent_host_is_noticed_within_an_interval_of_its_return():
         back = time.monotonic()
         assert await task is host.made[0]
         assert time.monotonic() - back < 0.1
+        await asyncio.sleep(0.01)
         assert host.running == 0
 
     asyncio.run(scenario())
@@ -115,6 +116,7 @@ def test_cancelled_probe_leaves_nothing():
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+        await asyncio.sleep(0.01)
         assert host.running == 0
         assert len(asyncio.all_tasks()) == 1
 
@@ -150,7 +152,27 @@ def test_a_silent_host_does_not_keep_the_next_waiting():
 
         async with asyncio.timeout(1):
             await first_of(HOPS, connector, stagger=0.01, failed=lambda *_: None)
+        await asyncio.sleep(0.01)
         assert len(asyncio.all_tasks()) == 1
+
+    asyncio.run(scenario())
+
+
+def test_what_comes_of_an_unwanted_attempt_is_closed():
+    async def scenario():
+        late = Fake()
+
+        async def stubborn():
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                return late
+
+        task = asyncio.create_task(stubborn())
+        await asyncio.sleep(0)
+        discard([task])
+        await asyncio.sleep(0.01)
+        assert late.aborted
 
     asyncio.run(scenario())
 
