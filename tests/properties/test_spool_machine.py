@@ -10,6 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -268,5 +269,11 @@ async def awaited(work):
     return await work
 
 
-TestSpoolMachine = SpoolMachine.TestCase
-TestSpoolMachine.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
+class TestSpoolMachine(SpoolMachine.TestCase):
+    settings = settings(max_examples=8, stateful_step_count=20, deadline=None)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+class TestSpoolMachineForLong(SpoolMachine.TestCase):
+    settings = settings(max_examples=400, stateful_step_count=40, deadline=None)

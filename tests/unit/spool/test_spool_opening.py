@@ -17,6 +17,7 @@ from tideover.events.records import SpoolSalvaged, SpoolTrouble
 from tideover.spool.interface import CHUNK, DomainHold, Filter, MessageDamaged, SpoolUnusable, State
 from tideover.spool.sqlite import open_readonly, open_spool
 from tideover.spool.sqlite.background import mark_suspect, suspect_mark
+from tideover.spool.sqlite.upkeep import Upkeep
 
 ROWS = "SELECT (SELECT count(*) FROM chunk), (SELECT count(*) FROM staging)"
 
@@ -469,6 +470,9 @@ def test_reading_without_a_daemon(path):
 def test_disk_is_given_back_after_an_outage(path, monkeypatch):
     monkeypatch.setattr("tideover.spool.sqlite.upkeep._KEEP_PAGES", 10)
     monkeypatch.setattr("tideover.spool.sqlite.upkeep._PATIENCE", 0.01)
+    steps = []
+    step = Upkeep.step
+    monkeypatch.setattr(Upkeep, "step", lambda *args: steps.append(step(*args)))
 
     async def test(spool):
         await asyncio.gather(*(put(spool, body=b"x" * 50_000) for _ in range(100)))
@@ -480,5 +484,6 @@ def test_disk_is_given_back_after_an_outage(path, monkeypatch):
         )
         while path.stat().st_size > 500_000 or spool._writer.upkeep.free_pages > 10:
             await asyncio.sleep(0.001)
+        assert len(steps) < 20  # many pages a step
 
     with_spool(path, test)

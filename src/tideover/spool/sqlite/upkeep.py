@@ -43,8 +43,9 @@ class Upkeep:
             if self.free_pages <= _KEEP_PAGES:
                 self.patience = None
                 return
-            steps = min(_STEP_PAGES, self.free_pages - _KEEP_PAGES)
-            conn.execute(f"PRAGMA incremental_vacuum({steps})").fetchall()
+            pages = min(_STEP_PAGES, self.free_pages - _KEEP_PAGES)
+            # `execute` would stop after the first page: this statement has steps, but no columns.
+            conn.executescript(f"PRAGMA incremental_vacuum({pages})")
             self.patience = 0.01
             self._checkpointed = False
         except sqlite3.Error:
