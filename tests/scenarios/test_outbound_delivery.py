@@ -6,6 +6,7 @@ from outbound_rig import BODY, DOMAIN, TRACE, Rig, route_to, run
 from tideover.events import records
 from tideover.message.envelope import Recipient
 from tideover.spool.interface import State
+from tideover.spool.sqlite import open_spool
 from tideover.testing.peer import Peer, Reaction
 
 
@@ -56,6 +57,48 @@ def test_messages_per_connection_is_kept():
                 await rig.told(records.Delivered, 10)
             assert max(m.connection for m in peer.messages) == 4
             assert peer.commands.count("QUIT") >= 3
+
+    run(scenario)
+
+
+def test_announced_limit_of_messages_on_a_connection_is_kept():
+    async def scenario():
+        async with Peer(["PIPELINING", "LIMITS MAILMAX=2"]) as peer:
+            rig = Rig(route_to(peer.port), max_connections=1)
+            for _ in range(6):
+                await rig.put(notify=False)
+            async with rig.running():
+                await rig.told(records.Delivered, 6)
+            assert max(m.connection for m in peer.messages) == 3
+
+    run(scenario)
+
+
+def test_the_durable_spool_is_drained(tmp_path):
+    async def scenario():
+        def behave(step):
+            if "gone" in step.argument:
+                return Reaction("550 5.1.1 no such user")
+            return Reaction("450 4.2.0 later") if "later" in step.argument else None
+
+        async with Peer(behave=behave) as peer:
+            spool = await open_spool(tmp_path / "spool.db", sink=lambda _event: None)
+            rig = Rig(route_to(peer.port), spool=spool)
+            large = b"x" * 500 + b"\r\n"
+            for n in range(50):
+                await rig.put(f"u{n}@example.com", notify=False)
+            mixed = await rig.put("a@example.com", "gone@example.com", "later@example.com")
+            await rig.put(body=large * 1000)
+            async with rig.running():
+                await rig.told(records.Delivered, 52)
+                await rig.told(records.DeadLettered)
+            assert max(len(m.body) for m in peer.messages) == len(TRACE) + 502_000
+            assert [row.state for row in await rig.rows(mixed)] == [
+                State.DELIVERED, State.DEAD, State.DEFERRED
+            ]  # fmt: skip
+            (count,) = await spool.counts()
+            assert (count.queued, count.leased, count.deferred, count.dead) == (0, 0, 1, 1)
+            await spool.close()
 
     run(scenario)
 
