@@ -242,6 +242,26 @@ def test_421_after_a_few_messages():
     run(scenario)
 
 
+def test_a_message_that_lost_its_connection_goes_by_one_that_is_idle():
+    async def scenario():
+        first = Reaction("250 ok", delay=0.05)
+
+        async with Peer(behave=lambda step: first if step.verb == "BODY" else None) as peer:
+            rig = Rig(route_to(peer.port), probe_interval=5.0, first_connections=2,
+                      max_connections=2)  # fmt: skip
+            await rig.put(notify=False)
+            await rig.put(notify=False)
+            async with rig.running():
+                await rig.told(records.Delivered, 2)
+                assert peer.connections == 2
+                peer.behave = once("MAIL", Reaction("421 4.3.2 bye", close=True))
+                await rig.put()
+                await rig.told(records.Delivered, 3, within=1.0)
+                assert peer.connections == 2
+
+    run(scenario)
+
+
 def test_a_message_that_breaks_the_server_does_not_hold_up_others():
     async def scenario():
         def behave(step):

@@ -123,6 +123,7 @@ class Drain:
         while self._lanes and len(self._ready) < self._low_water() and not self._stopping:
             lane = self._lanes.popleft()
             lane.mail = False
+            destination = lane.destination
             limit = context.ledger.limit()
             now = context.clock()
             try:
@@ -133,22 +134,29 @@ class Drain:
                 continue
             for claim in claims:
                 context.ledger.add(claim, now)
-            if lane.hold is not None or lane.destination is None:
+            if lane.hold is not None or lane.destination is not destination:
                 await self._give_back(list(claims), None)
                 continue
             if len(claims) == limit:
                 context.notify(lane.domain)
-            self._offer(claims)
+            for claim in claims:
+                if not self._hand_over(claim):
+                    self._ready.append(claim)
 
-    def _offer(self, claims: Sequence[Claim]) -> None:
-        for claim in claims:
-            while self._idle:
-                waiter = self._idle.pop()  # the last one: what isn't needed may time out
-                if not waiter.done():
-                    waiter.set_result(claim)
-                    break
-            else:
-                self._ready.append(claim)
+    def _hand_over(self, claim: Claim) -> bool:
+        """Give a claim to an idle worker; False when there is none."""
+        while self._idle:
+            waiter = self._idle.pop()  # the last one: what isn't needed may time out
+            if not waiter.done():
+                waiter.set_result(claim)
+                return True
+        return False
+
+    def _again(self, claim: Claim) -> None:
+        """A claim that was not brought home is the next to be tried."""
+        if not self._hand_over(claim):
+            self._ready.appendleft(claim)
+            self._poke.set()
 
     async def _next_claim(self) -> Claim | None:
         """The next message; None when the worker is to end."""
@@ -183,8 +191,7 @@ class Drain:
     def _take_up(self, claim: Claim) -> None:
         if claim in self._aside:
             self._aside.remove(claim)
-            self._offer([claim])
-            self._poke.set()
+            self._again(claim)
 
     async def _give_back(self, claims: Sequence[Claim], reason: str | None) -> None:
         """Return claims that were not tried."""
@@ -247,7 +254,7 @@ class Drain:
             if claim is None:
                 return
             if not connection.usable():  # closed by the server while it was idle
-                self._ready.appendleft(claim)
+                self._again(claim)
                 return
             trouble = await self._deliver(connection, claim)
             if trouble is not None:
@@ -283,7 +290,7 @@ class Drain:
             elif all(type(outcome) is Deferred for _, outcome in outcomes):
                 following = self._troubles.note(claim.message.queue_id)
                 if following is Next.AT_ONCE:
-                    self._ready.appendleft(claim)
+                    self._again(claim)
                     return trouble
                 if following is Next.SOON:
                     self._put_aside(claim)
