@@ -9,7 +9,7 @@ import pytest
 import tideover.spool.sqlite
 from tideover.spool.sqlite.connection import connect_writer
 from tideover.spool.sqlite.files import migrate
-from tideover.spool.sqlite.statements import _INSERTS, insert, migrations, queries
+from tideover.spool.sqlite.statements import _INSERTS, insert, migrations, queries, writer_script
 
 SOURCES = Path(tideover.spool.sqlite.__file__).parent
 
@@ -47,6 +47,7 @@ def test_every_query_is_used():
 
 @pytest.mark.parametrize("table", _INSERTS)
 def test_generated_inserts_fit_the_schema(conn, table):
+    conn.executescript(writer_script())
     for rows in (1, 2, 32):
         sql = insert(table, rows)
         conn.execute(f"EXPLAIN {sql}", (None,) * sql.count("?")).fetchall()

@@ -123,6 +123,22 @@ class Accept(Work[Receipt]):
         insert_rows(tx, "recipient", [row for work in wanted for row in work.recipients])
         insert_rows(tx, "chunk", [row for work in wanted for row in work.body])
 
+    @classmethod
+    def single_statement(cls, works: Sequence[Self]) -> tuple[str, list[object]] | None:
+        """One INSERT for small messages with one recipient each, as most are."""
+        if len(works) > INSERT_ROWS:
+            return None
+        values: list[object] = []
+        for work in works:
+            if len(work.recipients) != 1 or len(work.body) != 1 or work.future.cancelled():
+                return None
+            if work.message[2] > CHUNK:
+                return None
+            _, _, address, domain, _, _ = work.recipients[0]
+            _, crc, data = work.body[0]
+            values += (*work.message, address, domain, crc, data)
+        return insert("small_message", len(works)), values
+
     def resolve(self) -> None:
         """Give out the receipt: here, and only here, is a message known to be durable (I1)."""
         if self.error is None:

@@ -22,7 +22,7 @@ from tideover.spool.sqlite.files import Lock, check_header, check_version, migra
 from tideover.spool.sqlite.reader import Reader
 from tideover.spool.sqlite.salvage import salvage
 from tideover.spool.sqlite.spool import SqliteSpool
-from tideover.spool.sqlite.statements import queries
+from tideover.spool.sqlite.statements import queries, writer_script
 from tideover.spool.sqlite.writer import Writer
 
 _Q: Final = queries()
@@ -71,6 +71,7 @@ def _prepare(path: Path) -> _Prepared:
         with ExitStack() as closed_on_error:
             writing = closed_on_error.enter_context(closing(connect_writer(path)))
             migrate(writing, path)
+            writing.executescript(writer_script())
             writing.execute(_Q["checkpoint_all"]).fetchall()  # see the module `writer`
             last_id = max(row[0] for row in writing.execute(_Q["greatest_ids"]).fetchall())
             staged = writing.execute(_Q["staging_numbers"]).fetchone()[0]

@@ -32,6 +32,11 @@ _INSERTS = {
     ),
     "chunk": ("id, crc, data", "(?,?,?)"),
     "staging": ("id", "(?)"),
+    # a view of the writer's connection, see sql/writer.sql
+    "small_message": (
+        "id, received_at, size, sender, meta, trace, crc, address, domain, chunk_crc, data",
+        "(?,?,?,?,?,?,?,?,?,?,?)",
+    ),
 }
 
 
@@ -53,6 +58,12 @@ def migrations() -> list[tuple[int, str]]:
         (int(name.partition("_")[0]), folder.joinpath(name).read_text(encoding="utf-8"))
         for name in found
     ]
+
+
+@cache
+def writer_script() -> str:
+    """What the writer's connection has for itself besides the schema."""
+    return files("tideover.spool").joinpath("sql/writer.sql").read_text(encoding="utf-8")
 
 
 @cache

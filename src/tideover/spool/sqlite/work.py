@@ -51,6 +51,11 @@ class Work(ABC, Generic[T]):
     def apply(cls, tx: Transaction, works: Sequence[Self]) -> None:
         """Do all of these and set their results."""
 
+    @classmethod
+    def single_statement(cls, works: Sequence[Self]) -> tuple[str, list[object]] | None:
+        """SQL and values that do all of these in one statement; None when it takes several."""
+        return None
+
     def resolve(self) -> None:
         """Tell the waiter, if it still waits. Runs in the loop's thread."""
         if self.future.done():

@@ -144,12 +144,15 @@ class Writer:
         conn = self._conn
         tx = Transaction(conn)
         try:
-            conn.execute("BEGIN IMMEDIATE")
-            if len(batch) > 1:
-                batch = sorted(batch, key=attrgetter("rank"))
-            for kind, works in groupby(batch, _class):
-                kind.apply(tx, tuple(works))
-            conn.execute("COMMIT")
+            if (single := _single_statement(batch)) is not None:
+                conn.execute(*single)
+            else:
+                conn.execute("BEGIN IMMEDIATE")
+                if len(batch) > 1:
+                    batch = sorted(batch, key=attrgetter("rank"))
+                for kind, works in groupby(batch, _class):
+                    kind.apply(tx, tuple(works))
+                conn.execute("COMMIT")
         except Exception as error:
             return self._undone(error)
         self.upkeep.wrote(conn)
@@ -172,3 +175,15 @@ class Writer:
         elif self.failing and not failing:
             events.append(SpoolRecovered(seconds=now() - self._failing_since))
         self.failing = failing
+
+
+def _single_statement(batch: Batch) -> tuple[str, list[object]] | None:
+    """The one statement that does the whole batch, when it is of one class that has such a one.
+
+    A statement by itself is a transaction: insert, commit and flush are then one step, in which
+    the interpreter lock is free, and the loop's thread is interrupted once, not five times.
+    """
+    kind = type(batch[0])
+    if any(type(work) is not kind for work in batch):
+        return None
+    return kind.single_statement(batch)

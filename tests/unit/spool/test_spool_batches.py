@@ -1,0 +1,69 @@
+"""Small messages go in by one statement, others by several; what is stored is the same."""
+
+import asyncio
+import time
+
+import pytest
+
+from tideover.message.envelope import Client, Envelope, NewMessage, Recipient
+from tideover.spool.interface import CHUNK
+from tideover.spool.sqlite import open_spool
+from tideover.spool.sqlite.accept import Accept
+
+
+def message(queue_id, recipients):
+    rows = tuple(
+        Recipient(address=f"u{n}@d.example", domain="d.example") for n in range(recipients)
+    )
+    return NewMessage(
+        queue_id=queue_id,
+        received_at=5.0,
+        envelope=Envelope(sender="s@e.example", recipients=rows),
+        client=Client(session="s1", address="192.0.2.1", port=1, helo="h", protocol="ESMTP"),
+        trace=b"Received: x\r\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("recipients", "size", "single"),
+    [(1, 10, True), (1, CHUNK, True), (2, 10, False), (1, CHUNK + 1, False), (1, 0, False)],
+)
+def test_both_ways_in_store_the_same(tmp_path, monkeypatch, recipients, size, single):
+    taken = []
+    statement = Accept.single_statement.__func__
+
+    def spy(cls, works):
+        taken.append(found := statement(cls, works))
+        return found
+
+    monkeypatch.setattr(Accept, "single_statement", classmethod(spy))
+    body = b"x" * size
+
+    async def main():
+        spool = await open_spool(tmp_path / "spool.sqlite", sink=lambda _event: None)
+        try:
+            ids = [spool.new_id(time.time()) for _ in range(5)]
+            intakes = [spool.open(queue_id) for queue_id in ids]
+            for intake in intakes:
+                if (wait := intake.write(body)) is not None:
+                    await wait
+            await asyncio.gather(
+                *(
+                    intake.commit(message(queue_id, recipients))
+                    for queue_id, intake in zip(ids, intakes, strict=True)
+                )
+            )
+            for queue_id in ids:
+                stored = await spool.show(queue_id)
+                expected = message(queue_id, recipients)
+                assert (stored.envelope, stored.client, stored.trace, stored.size) == (
+                    expected.envelope, expected.client, expected.trace, size)  # fmt: skip
+                assert [row.state for row in stored.recipients] == ["queued"] * recipients
+                assert b"".join([piece async for piece in spool.read(queue_id)]) == body
+            (count,) = await spool.counts()
+            assert count.queued == 5 * recipients
+        finally:
+            await spool.close()
+
+    asyncio.run(main())
+    assert any(found is not None for found in taken) is single
