@@ -11,7 +11,6 @@ import gc
 import os
 import signal
 import socket
-import ssl
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -27,6 +26,7 @@ from tideover.config.load import load
 from tideover.config.mistakes import ConfigError
 from tideover.config.model import Config
 from tideover.config.reload import restart_needed
+from tideover.control.offline import SPOOL
 from tideover.control.server import ControlInUse, ControlServer
 from tideover.control.service import Service
 from tideover.events.console_log import ConsoleLog, as_json
@@ -48,6 +48,7 @@ from tideover.inbound.listener import ListenError, Listeners, bind
 from tideover.inbound.tls import Certificate, CertificateError, open_certificate
 from tideover.outbound.aging import Aging
 from tideover.outbound.dispatcher import Dispatcher
+from tideover.outbound.transport import opportunistic_context
 from tideover.primary.resolver import DnsResolver
 from tideover.primary.router import ConfigRouter
 from tideover.privileges import PrivilegeError, drop, prepare_directory, raise_file_limit
@@ -173,7 +174,7 @@ class Daemon:
     ) -> "Daemon":
         """Open all parts; `stack` closes them again, last first."""
         emit = prepared.stream.emit
-        spool = await open_spool(config.data_dir / "spool.sqlite", sink=emit)
+        spool = await open_spool(config.data_dir / SPOOL, sink=emit)
         stack.push_async_callback(spool.close)
         directory = DirectoryTable(config, config_path.parent, emit)
         directory.load()
@@ -185,7 +186,7 @@ class Daemon:
             hostname=config.hostname,
             settings=config.outbound,
             emit=emit,
-            tls=_opportunistic_tls(),
+            tls=opportunistic_context(),
             grace=STOP_GRACE,
         )
         notify = _notify_all(dispatcher)
@@ -227,7 +228,7 @@ class Daemon:
         loop.add_signal_handler(signal.SIGTERM, self._told_to_stop, "SIGTERM")
         loop.add_signal_handler(signal.SIGINT, self._told_to_stop, "SIGINT")
         loop.add_signal_handler(signal.SIGHUP, self._reload.set)
-        await self._say_ready()
+        self._say_ready()
         # all that is alive by now stays: the collector need not look at it again
         gc.collect()
         gc.freeze()
@@ -255,17 +256,14 @@ class Daemon:
         self._reason = reason
         self._stop.set()
 
-    async def _say_ready(self) -> None:
-        counts = await self.spool.counts()
+    def _say_ready(self) -> None:
         listen = tuple(str(endpoint) for endpoint in self.config.smtp.listen)
-        queued = sum(c.queued + c.leased + c.deferred for c in counts)
         self._emit(
             DaemonStarted(
                 version=__version__,
                 hostname=self.config.hostname,
                 listen=listen,
                 domains=len(self.config.domains),
-                queued=queued,
             )
         )
         print(f"tideover {__version__} ready on {', '.join(listen)}", flush=True)  # noqa: T201
@@ -312,11 +310,3 @@ def _notify_all(dispatcher: Dispatcher) -> Callable[[Iterable[str]], None]:
             dispatcher.notify(domain)
 
     return notify
-
-
-def _opportunistic_tls() -> ssl.SSLContext:
-    """TLS that protects against listening only: any certificate will do (RFC 7435)."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context

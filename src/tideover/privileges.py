@@ -31,7 +31,9 @@ def prepare_directory(path: Path, user: str | None) -> None:
     except OSError as error:
         raise PrivilegeError(f"data_dir {path}: {error.strerror}") from None
     if not os.access(path, os.W_OK | os.X_OK):
-        raise PrivilegeError(f"data_dir {path} is not writable for us; give it to the daemon's user")
+        raise PrivilegeError(
+            f"data_dir {path} is not writable for us; give it to the daemon's user"
+        )
 
 
 def drop(user: str | None) -> None:

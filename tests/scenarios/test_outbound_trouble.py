@@ -442,7 +442,6 @@ def test_reload_moves_mail_to_the_new_primary():
                 settings=rig.dispatcher._context.settings,
                 router=rig.routes,
             )
-            await rig.told(records.RouteChanged)
             await rig.told(records.Delivered)
             assert peer.commands[0] == "EHLO new.example.org"
             assert str(peer.port) in rig.dispatcher.status()[DOMAIN].hops[0]

@@ -40,7 +40,6 @@ class DaemonStarted(Event, frozen=True, kw_only=True):
     hostname: str
     listen: tuple[str, ...]
     domains: int
-    queued: int
 
 
 class DaemonStopped(Event, frozen=True, kw_only=True):

@@ -45,7 +45,8 @@ class Envelope(Struct, frozen=True, kw_only=True):
 
 class Client(Struct, frozen=True, kw_only=True):
     """Who gave us the message. `protocol` is the "with" keyword of RFC 3848 (ESMTP, ESMTPS…);
-    `tls` names version and cipher, or is None in clear."""
+    `tls` names version and cipher, or is None in clear.
+    """
 
     session: SessionId
     address: str

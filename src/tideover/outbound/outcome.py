@@ -7,7 +7,8 @@ from tideover.smtp.replies import Reply
 
 class Delivered(Struct, frozen=True, tag=True):
     """The next hop took custody. `dsn_passed_on`: it offered DSN, so reporting success is its
-    matter now (RFC 3461 §5.2.2)."""
+    matter now (RFC 3461 §5.2.2).
+    """
 
     reply: Reply
     dsn_passed_on: bool = False
@@ -16,7 +17,8 @@ class Delivered(Struct, frozen=True, tag=True):
 class Deferred(Struct, frozen=True, tag=True):
     """Not now. `reply` is the next hop's 4xx; None means the trouble lies with the connection and
     the destination waits, not the message. `message_specific`: the 4xx was about this message or
-    recipient, so it gets a backoff of its own."""
+    recipient, so it gets a backoff of its own.
+    """
 
     text: str
     reply: Reply | None = None
@@ -25,7 +27,8 @@ class Deferred(Struct, frozen=True, tag=True):
 
 class Refused(Struct, frozen=True, tag=True):
     """Never: a 5xx, or something the next hop lacks that this message needs (`reply` is then ours,
-    and `ours` is True)."""
+    and `ours` is True).
+    """
 
     reply: Reply
     ours: bool = False
@@ -33,7 +36,8 @@ class Refused(Struct, frozen=True, tag=True):
 
 class Unknown(Struct, frozen=True, tag=True):
     """The connection was lost after the final dot: it may have been delivered. Tried again and
-    recorded as a possible duplicate (RFC 5321 §4.2.5, §6.1; RFC 1047)."""
+    recorded as a possible duplicate (RFC 5321 §4.2.5, §6.1; RFC 1047).
+    """
 
     text: str
 

@@ -10,8 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from itertools import count
 
-from tideover.events.records import RouteChanged, RouteTrouble
-from tideover.outbound.connection import host_text
+from tideover.events.records import RouteTrouble
 from tideover.outbound.context import Context
 from tideover.outbound.destination import Destination
 from tideover.outbound.lane import Lane
@@ -92,16 +91,8 @@ class Routing:
                 self._changed()
 
     def _routed(self, lane: Lane, route: Route) -> None:
-        before, lane.route = lane.route, route
+        lane.route = route
         lane.trouble = None
-        if before is not None and before.hops != route.hops:
-            self._context.emit(
-                RouteChanged(
-                    domain=lane.domain,
-                    before=tuple(host_text(hop) for hop in before.hops),
-                    after=tuple(host_text(hop) for hop in route.hops),
-                )
-            )
         destination = self.destinations.get(route.key)
         if destination is None:
             destination = Destination(route.key, route.hops, self._context)

@@ -84,11 +84,16 @@ class Sink:
         )
 
     async def _close(self) -> None:
+        """Close the port, and every connection, those included that are being accepted now."""
         if self._server is not None:
             self._server.close()
-        for transport in self._transports:
-            transport.abort()
+        accepting = asyncio.all_tasks() - {asyncio.current_task()}
+        await asyncio.gather(*accepting, return_exceptions=True)
         await asyncio.sleep(0)
+        for transport in list(self._transports):
+            transport.abort()
+        while self._transports:
+            await asyncio.sleep(0)
 
 
 class _Session(asyncio.Protocol):
