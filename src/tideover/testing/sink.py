@@ -13,6 +13,7 @@ from typing import Self
 
 OFFERS = ("PIPELINING", "SIZE 104857600", "8BITMIME", "DSN", "SMTPUTF8", "ENHANCEDSTATUSCODES")
 _TERMINATOR = b"\r\n.\r\n"
+_TURNS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +86,20 @@ class Sink:
 
     async def _close(self) -> None:
         """Close the port, and every connection, those included that are being accepted now."""
-        if self._server is not None:
-            self._server.close()
-        accepting = asyncio.all_tasks() - {asyncio.current_task()}
-        await asyncio.gather(*accepting, return_exceptions=True)
-        await asyncio.sleep(0)
-        for transport in list(self._transports):
-            transport.abort()
-        while self._transports:
+        if self._server is None:
+            return
+        # accept no more; what was accepted becomes a transport some turns of the loop later, which
+        # a closed server would not take
+        for listener in self._server.sockets:
+            self._loop.remove_reader(listener.fileno())
+        for _ in range(_TURNS):
+            accepting = asyncio.all_tasks() - {asyncio.current_task()}
+            await asyncio.gather(*accepting, return_exceptions=True)
+            for transport in list(self._transports):
+                transport.abort()
             await asyncio.sleep(0)
+        self._server.close()
+        await asyncio.sleep(0)
 
 
 class _Session(asyncio.Protocol):
