@@ -26,6 +26,8 @@ def plain_address(address: str) -> str:
 
 def within(address: str, networks: Sequence[Network]) -> bool:
     """Whether the address lies in one of the networks."""
+    if not networks:
+        return False
     parsed = ip_address(address)
     return any(parsed in network for network in networks if network.version == parsed.version)
 

@@ -1,6 +1,7 @@
-"""What a server offers, and the replies to EHLO and HELO that say so."""
+"""What a server offers, and the replies to EHLO and HELO that say so, rendered once."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from tideover.smtp.replies import Reply
 
@@ -15,11 +16,13 @@ class ServerOptions:
     tls: bool = False
 
 
+@lru_cache(maxsize=16)
 def helo_reply(options: ServerOptions) -> Reply:
     """The answer to HELO: no extensions (RFC 5321 §4.1.1.1)."""
     return Reply(250, None, (options.hostname,))
 
 
+@lru_cache(maxsize=16)
 def ehlo_reply(options: ServerOptions, *, secure: bool) -> Reply:
     """The answer to EHLO. STARTTLS is not offered twice (RFC 3207 §4.2)."""
     lines = (

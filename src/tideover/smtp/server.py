@@ -161,8 +161,10 @@ class ServerSession:
                     self._send(answers.START_BODY)
             case Hello(extended=extended):
                 self._step(Step.HELLO)
-                greeting = ehlo_reply(self.options, secure=self.secure)
-                self._send(greeting if extended else helo_reply(self.options))
+                options = self.options
+                self._send(
+                    ehlo_reply(options, secure=self.secure) if extended else helo_reply(options)
+                )
             case StartTls():
                 self._step(Step.STARTTLS)
                 self._send(answers.READY_FOR_TLS)
