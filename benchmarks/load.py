@@ -4,11 +4,12 @@ import json
 import os
 import re
 import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
 from typing import Self
+
+from native import compiled
 
 SIZE = 4096
 LIMIT = 900
@@ -79,11 +80,14 @@ class Sink:
             time.sleep(0.005)
 
 
-def reject(port: int, total: int, sessions: int, each: int) -> dict[str, float]:
-    """Send RCPTs that must be refused; returns what `reject_load.py` found."""
+def reject(work: Path, port: int, total: int, sessions: int, each: int) -> dict[str, float]:
+    """Send RCPTs that must be refused; returns what `reject_load.c` found."""
+    arguments = (str(number) for number in (port, total, sessions, each))
     done = subprocess.run(
-        [sys.executable, Path(__file__).with_name("reject_load.py"), str(port), str(total),
-         str(sessions), str(each)],
-        capture_output=True, text=True, timeout=LIMIT, check=True,
-    )  # fmt: skip
+        [compiled("reject_load", work), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=True,
+    )
     return json.loads(done.stdout)

@@ -38,7 +38,7 @@ def one_round(server: Server, count: int, work: Path, log: Log) -> Result:
                 note("memory", measure.memory(server.pid))
                 note("drain", drain(server, count + WARM_UP))
                 for phase in REJECT:
-                    note(phase, refuse(server, phase, count))
+                    note(phase, refuse(server, phase, count, work))
         finally:
             server.stop()
     return results
@@ -97,11 +97,11 @@ def drain(server: Server, count: int) -> Result:
     }
 
 
-def refuse(server: Server, phase: str, count: int) -> Result:
+def refuse(server: Server, phase: str, count: int, work: Path) -> Result:
     """Unknown recipients, refused at RCPT."""
     sessions, each = REJECT[phase]
     cpu = measure.cpu(server.pid)
-    found = reject(server.port, count, sessions, each)
+    found = reject(work, server.port, count, sessions, each)
     return {
         "per_s": round(found["refused"] / found["seconds"], 1),
         "cpu_per_1000": round((measure.cpu(server.pid) - cpu) / found["refused"] * 1000, 3),

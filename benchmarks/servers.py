@@ -1,11 +1,11 @@
 """The servers under test, each with a directory of its own below the work directory."""
 
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Protocol
 
 from load import recipients
+from native import compiled
 
 from tideover.testing.daemon import Daemon, free_port
 from tideover.testing.postfix import Postfix
@@ -114,12 +114,5 @@ class DebianPostfix:
 
 
 def slow_sync(work: Path, milliseconds: int) -> str:
-    """Compile the shim that makes each fsync slower; returns its path."""
-    library = work / "slowsync.so"
-    source = Path(__file__).with_name("slowsync.c")
-    subprocess.run(
-        ["gcc", "-O2", "-shared", "-fPIC", f"-DSLOWSYNC_MS={milliseconds}", "-o", library, source,
-         "-ldl"],
-        check=True,
-    )  # fmt: skip
-    return str(library)
+    """The shim that makes each fsync slower; returns its path."""
+    return str(compiled("slowsync", work, "-shared", "-fPIC", f"-DSLOWSYNC_MS={milliseconds}"))
