@@ -1,14 +1,17 @@
 """Small messages go in by one statement, others by several; what is stored is the same."""
 
 import asyncio
+import sqlite3
 import time
+from contextlib import closing
 
 import pytest
 
 from tideover.message.envelope import Client, Envelope, NewMessage, Recipient
-from tideover.spool.interface import CHUNK
+from tideover.spool.interface import CHUNK, SpoolFull
 from tideover.spool.sqlite import open_spool
-from tideover.spool.sqlite.accept import Accept
+from tideover.spool.sqlite.accept import Accept, Stage
+from tideover.spool.sqlite.rows import MAX_CHUNKS
 
 
 def message(queue_id, recipients):
@@ -67,3 +70,50 @@ def test_both_ways_in_store_the_same(tmp_path, monkeypatch, recipients, size, si
 
     asyncio.run(main())
     assert any(found is not None for found in taken) is single
+
+
+@pytest.fixture
+def first_chunk_fails(monkeypatch):
+    """The disk has no room for the first chunk of a body, but for all that is written later."""
+    stage = Stage.apply.__func__
+
+    def apply(cls, tx, works):
+        if any(work.row[0] % MAX_CHUNKS == 0 for work in works):
+            raise SpoolFull("no room")
+        stage(cls, tx, works)
+
+    monkeypatch.setattr(Stage, "apply", classmethod(apply))
+
+
+def test_I6_a_message_is_refused_when_a_chunk_on_its_way_was(tmp_path, first_chunk_fails):
+    async def main():
+        spool = await open_spool(tmp_path / "spool.sqlite", sink=lambda _event: None)
+        try:
+            intake = spool.open(queue_id := spool.new_id(time.time()))
+            assert intake.write(b"x" * (CHUNK + 1)) is None  # nobody waits for this chunk
+            with pytest.raises(SpoolFull):
+                await intake.commit(message(queue_id, 1))
+            assert await spool.show(queue_id) is None
+        finally:
+            await spool.close()
+
+    asyncio.run(main())
+
+
+def test_I6_an_aborted_body_leaves_no_chunk_whichever_of_them_failed(tmp_path, first_chunk_fails):
+    path = tmp_path / "spool.sqlite"
+
+    async def main():
+        spool = await open_spool(path, sink=lambda _event: None)
+        try:
+            intake = spool.open(spool.new_id(time.time()))
+            with pytest.raises(SpoolFull):
+                await intake.write(b"x" * (3 * CHUNK))
+            intake.abort()
+        finally:
+            await spool.close()
+
+    asyncio.run(main())
+    with closing(sqlite3.connect(path)) as conn:
+        for table in ("chunk", "staging"):
+            assert conn.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)

@@ -225,6 +225,9 @@ DELETE FROM quarantine WHERE id = ?
 -- name: staging_numbers
 SELECT json_group_array(id) FROM staging
 
+-- name: staging_insert
+INSERT OR IGNORE INTO staging (id) SELECT value FROM json_each(?)
+
 -- name: staging_delete
 DELETE FROM staging WHERE id IN (SELECT value FROM json_each(?))
 

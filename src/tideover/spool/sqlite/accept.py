@@ -7,11 +7,13 @@ an abort the chunks too, and after a crash the next start does.
 
 Invariants
     I1: `Receipt` is made from the result of `Accept`, which comes after the durable commit.
-    I6: message, recipients and last chunk are one transaction; staged chunks alone are nothing.
+    I6: message, recipients and last chunk are one transaction; staged chunks alone are nothing,
+    and a message is refused when one of its staged chunks was.
 """
 
 import asyncio
 from collections.abc import Awaitable, Sequence
+from functools import partial
 from typing import Any, Final, Protocol, Self
 
 from tideover.message.envelope import NewMessage, QueueId
@@ -35,6 +37,7 @@ from tideover.spool.sqlite.work import Transaction, Work
 _IN_FLIGHT: Final = 2
 _MOST_PIECES: Final = 256
 _DELETE_RANGE: Final = queries()["delete_chunk_range"]
+_STAGE: Final = queries()["staging_insert"]
 _UNSTAGE: Final = queries()["staging_delete"]
 
 
@@ -79,10 +82,13 @@ class Stage(Work[None]):
 
     @classmethod
     def apply(cls, tx: Transaction, works: Sequence[Self]) -> None:
-        """Insert the chunks, and at the first one of a body the mark that it is coming in."""
+        """Insert the chunks, and the mark that their bodies are coming in.
+
+        Not with the first chunk only: that one may fail where the next one finds room.
+        """
         chunks = [work.row for work in works]
-        begun = [(row[0] >> CHUNK_BITS,) for row in chunks if row[0] % MAX_CHUNKS == 0]
-        insert_rows(tx, "staging", begun)
+        bodies = {row[0] >> CHUNK_BITS for row in chunks}
+        tx.execute(_STAGE, (ENCODE(tuple(bodies)).decode(),))
         insert_rows(tx, "chunk", chunks)
         for work in works:
             work.result = None
@@ -91,11 +97,14 @@ class Stage(Work[None]):
 class Accept(Work[Receipt]):
     """A message's rows and its last chunk.
 
+    `staged` are the chunks that were still on their way when the body ended: where one of them
+    failed, so does the message.
+
     When the waiter has gone before the batch begins, the message is not stored; when it goes
     later, the message is stored whole.
     """
 
-    __slots__ = ("body", "message", "queue_id", "recipients")
+    __slots__ = ("body", "message", "queue_id", "recipients", "staged")
     rank = 1
 
     def __init__(
@@ -105,17 +114,22 @@ class Accept(Work[Receipt]):
         recipients: list[RecipientInsert],
         body: list[ChunkRow],
         queue_id: QueueId,
+        staged: Sequence[Stage] = (),
     ) -> None:
         super().__init__(future)
         self.message = message
         self.recipients = recipients
         self.body = body
         self.queue_id = queue_id
+        self.staged = staged
 
     @classmethod
     def apply(cls, tx: Transaction, works: Sequence[Self]) -> None:
         """Insert the messages."""
         wanted = [work for work in works if not work.future.cancelled()]
+        for error in [stage.error for work in wanted for stage in work.staged]:
+            if error is not None:
+                raise error
         staged = [work.message[0] for work in wanted if work.message[2] > CHUNK]
         if staged:
             tx.execute(_UNSTAGE, (ENCODE(staged).decode(),))
@@ -188,7 +202,7 @@ class SqliteIntake:
         self._pieces: list[bytes] = []
         self._held = 0  # octets in _pieces
         self._place = 0  # chunks given to the writer
-        self._in_flight: list[asyncio.Future[None]] = []
+        self._in_flight: list[Stage] = []
         self._failed: BaseException | None = None
         self._commit: asyncio.Future[Receipt] | None = None
 
@@ -220,6 +234,7 @@ class SqliteIntake:
                 recipient_rows(number, size, message),
                 [chunk_row(number, self._place, rest)] if rest else [],
                 self._queue_id,
+                tuple(self._in_flight),
             )
         )
         return future
@@ -239,20 +254,22 @@ class SqliteIntake:
         start = 0
         while len(held) - start > CHUNK:
             future = self._writer.loop.create_future()
-            future.add_done_callback(self._staged)
-            self._in_flight.append(future)
             if self._place + 1 >= MAX_CHUNKS:
-                future.set_exception(SpoolFull("the body is longer than a spool can hold"))
-                break
+                self._failed = SpoolFull("the body is longer than a spool can hold")
+                future.set_exception(self._failed)
+                return future
             row = chunk_row(self._number, self._place, held[start : start + CHUNK])
-            self._writer.submit(Stage(future, row))
+            stage = Stage(future, row)
+            self._in_flight.append(stage)
+            future.add_done_callback(partial(self._staged, stage))
+            self._writer.submit(stage)
             self._place += 1
             start += CHUNK
         self._pieces = [held[start:]]
         self._held = len(held) - start
-        return self._in_flight[0] if len(self._in_flight) >= _IN_FLIGHT else None
+        return self._in_flight[0].future if len(self._in_flight) >= _IN_FLIGHT else None
 
-    def _staged(self, future: asyncio.Future[None]) -> None:
-        self._in_flight.remove(future)
+    def _staged(self, stage: Stage, future: asyncio.Future[None]) -> None:
+        self._in_flight.remove(stage)
         if not future.cancelled() and self._failed is None:
             self._failed = future.exception()

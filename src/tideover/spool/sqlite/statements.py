@@ -31,7 +31,6 @@ _INSERTS = {
         "(?,?,?,?,?,?,?,?,?)",
     ),
     "chunk": ("id, crc, data", "(?,?,?)"),
-    "staging": ("id", "(?)"),
     # a view of the writer's connection, see sql/writer.sql
     "small_message": (
         "id, received_at, size, sender, meta, trace, crc, address, domain, chunk_crc, data",
