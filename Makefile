@@ -23,7 +23,7 @@ help: ## show this list
 setup: $(RUNTIME) ## make .venv with the pinned dependencies and .venv/bin/tideover
 
 run: $(RUNTIME) ## serve example.com from ./var and print what to try next
-	$(BIN)/tideover serve --try var
+	$(BIN)/tideover serve --try var --log-format text
 
 test: $(DEV) ## run all tests but the slow ones
 	$(BIN)/pytest -m "not slow" $(PYTEST_ARGS)
