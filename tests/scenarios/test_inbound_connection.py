@@ -2,7 +2,9 @@
 
 import asyncio
 import smtplib
+import socket
 import ssl
+import struct
 import time
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -124,6 +126,12 @@ class Client:
         async with asyncio.timeout(5):
             return await self.reader.read() == b""
 
+    def reset(self):
+        """Go away by RST."""
+        sock = self.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.writer.transport.abort()
+
     async def close(self):
         self.writer.transport.abort()
         with suppress(OSError):
@@ -164,12 +172,18 @@ async def serving(tmp_path, **smtp):
 
 
 def scenario(function):
-    """Run an async test with a server, on both event loops; `with_smtp` sets its [smtp]."""
+    """Run an async test with a server, on both event loops; `with_smtp` sets its [smtp].
+
+    What is raised into the loop fails the test too.
+    """
 
     def run(tmp_path, **kwargs):
         async def main():
+            raised = []
+            asyncio.get_running_loop().set_exception_handler(lambda _loop, it: raised.append(it))
             async with serving(tmp_path, **getattr(function, "smtp", {})) as server:
                 await function(server, **kwargs)
+            assert raised == []
 
         for runner in (asyncio.run, uvloop.run):
             runner(main())
@@ -404,7 +418,36 @@ async def test_a_failed_handshake_costs_its_connection_only(server):
         await c.closed()
     await asyncio.sleep(0.05)
     assert "TlsFailed" in server.names()
+    assert server.house.limits.total == 0
     await server.client()
+
+
+@scenario
+async def test_a_client_that_goes_away_in_the_handshake_leaves_its_slot(server):
+    for turns in (0, 1, 2, 30):
+        c = await server.client()
+        await c.say(b"EHLO x\r\n")
+        c.writer.write(b"STARTTLS\r\n")
+        for _ in range(turns):
+            await asyncio.sleep(0.001)
+        c.reset()
+    async with asyncio.timeout(5):
+        while server.house.limits.total:
+            await asyncio.sleep(0.01)
+    assert server.listeners.open == 0
+    assert server.names().count("SessionClosed") == 4
+
+
+@scenario
+async def test_stopping_breaks_a_handshake_off_without_a_word(server):
+    c = await server.client()
+    await c.say(b"EHLO x\r\n")
+    await c.say(b"STARTTLS\r\n")
+    await asyncio.sleep(0.02)
+    async with asyncio.timeout(4):
+        await server.listeners.stop(grace=5)
+    assert await c.closed()
+    assert server.events[-1].reason == "shutdown"
 
 
 @scenario
@@ -437,6 +480,46 @@ async def test_a_client_that_goes_away_leaves_nothing_half_written(server):
     await asyncio.sleep(0.05)
     assert server.shelf.aborted == 1
     assert server.house.limits.total == 0
+
+
+@scenario
+async def test_I6_a_client_that_goes_away_while_its_body_is_written_leaves_nothing(server):
+    server.shelf.gate = asyncio.Event()
+    c = await server.client()
+    await c.to_data()
+    c.writer.write(b"half a body")
+    await asyncio.sleep(0.02)
+    c.reset()
+    await asyncio.sleep(0.02)
+    assert server.house.limits.total == 0
+    server.shelf.gate.set()
+    await asyncio.sleep(0.02)
+    assert server.shelf.aborted == 1
+
+
+@scenario
+async def test_a_commit_that_fails_after_the_last_word_is_only_logged(server):
+    c = await server.client()
+    await c.to_data()
+    server.shelf.gate = asyncio.Event()
+    server.shelf.commit_error = SpoolFull("no room")
+    c.writer.write(b".\r\n")
+    await asyncio.sleep(0.02)
+    await server.listeners.stop(grace=0.0)
+    server.shelf.gate.set()
+    assert (await c.answer()).startswith(b"421")
+    await asyncio.sleep(0.02)
+    assert "MessageRefused" in server.names()
+
+
+@scenario
+@with_smtp(proxy_protocol_from=(ip_network("127.0.0.1/32"),), max_connections_per_client=1)
+async def test_what_follows_the_header_of_a_refused_connection_is_not_read(server):
+    for expected in (b"220", b"421 4.7.0"):
+        c = await server.client(greet=False)
+        c.writer.write(b"PROXY TCP4 192.0.2.7 127.0.0.1 4711 25\r\nRSET\r\n")
+        assert (await c.answer()).startswith(expected)
+    assert await c.closed()
 
 
 def test_ports_are_bound_all_or_none(tmp_path):

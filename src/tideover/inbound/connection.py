@@ -79,6 +79,7 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._proxy_buffer: bytearray | None = None
         self._admitted = False
+        self._lost = False
         self._write_paused = False
         self._read_paused = False
         self._opened = self._progress = self._loop.time()
@@ -133,12 +134,17 @@ class Connection(asyncio.Protocol):
         self._pump()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone, by whichever side."""
+        """The connection is gone, by whichever side. Told twice, it counts once."""
+        if self._lost:
+            return
+        self._lost = True
         self._connections.discard(self)
         if self._timer is not None:
             self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
         if self._transaction is not None and self._waiting is None:
-            # a commit under way goes on: its message may be durable already
+            # what is awaited goes on: a message that is being stored may be durable already
             self._transaction.abort()
         if not self._admitted:
             return
@@ -207,7 +213,7 @@ class Connection(asyncio.Protocol):
         if header.address is not None:
             self._set_peer(plain_address(header.address), header.port)
         self._welcome()
-        return rest
+        return rest if self._admitted else b""
 
     # The dialogue
 
@@ -232,7 +238,7 @@ class Connection(asyncio.Protocol):
         full = self._session.buffered > READ_AHEAD and (
             self._waiting is not None or self._write_paused
         )
-        if full != self._read_paused and not self._transport.is_closing():
+        if full != self._read_paused and not self._gone:
             self._read_paused = full
             if full:
                 self._transport.pause_reading()
@@ -330,6 +336,8 @@ class Connection(asyncio.Protocol):
             future.result()
         except SpoolError as error:
             self._current.write_failed(error)
+        if self._gone:
+            self._current.abort()
         self._go_on()
 
     def _committed(self, future: "asyncio.Future[Receipt]") -> None:
@@ -338,16 +346,23 @@ class Connection(asyncio.Protocol):
         try:
             receipt = future.result()
         except SpoolError as error:
-            self._answer(self._current.commit_failed(error))
+            refusal = self._current.commit_failed(error)
+            if not self._gone:
+                self._answer(refusal)
         else:
             self._accepted += 1
             self._current.accepted()
-            if not self._transport.is_closing():
+            if not self._gone:
                 self._session.accept_message(receipt)
         self._go_on()
 
+    @property
+    def _gone(self) -> bool:
+        """Whether nothing can be said any more. A TLS transport does not know when it is lost."""
+        return self._lost or self._transport.is_closing()
+
     def _go_on(self) -> None:
-        if self._transport.is_closing():
+        if self._gone:
             return
         if self._house.draining:
             self._end(SHUTTING_DOWN, "shutdown")
@@ -369,16 +384,19 @@ class Connection(asyncio.Protocol):
                 plain, self, self._house.certificate.context, server_side=True,
                 ssl_handshake_timeout=HANDSHAKE_TIMEOUT,
             )  # fmt: skip
-        except (OSError, ValueError) as error:
-            # ssl.SSLError is an OSError; a broken peer must not cost more than its connection
+        except (OSError, ValueError, RuntimeError) as error:
+            # ssl.SSLError is an OSError, RuntimeError says that the transport is closed already;
+            # a broken peer must not cost more than its connection
             reason = getattr(error, "reason", None) or str(error) or type(error).__name__
             self._house.sink(
                 TlsFailed(session=self._client.session, client=self._client.address, reason=reason)
             )
             self._reason = "tls"
             plain.abort()
+            self.connection_lost(None)  # uvloop tells it only once the handshake is done
             return
         if secured is None:  # the peer went away at the very end of the handshake
+            self.connection_lost(None)
             return
         self._transport = secured
         tls = secured.get_extra_info("ssl_object")
@@ -432,7 +450,14 @@ class Connection(asyncio.Protocol):
         return elapsed > RATE_GRACE and self._body_octets < elapsed * self._smtp.min_data_rate
 
     def _end(self, answer: Reply, reason: str) -> None:
-        """Say a last word and close."""
+        """Say a last word and close. During a handshake nothing can be said."""
+        if self._gone:
+            return
+        if self._task is not None and not self._task.done():
+            self._reason = reason
+            self._transport.abort()
+            self.connection_lost(None)
+            return
         if self._transaction is not None and self._waiting is None:
             self._transaction.abort()
         self._session.shut_down(answer, reason)
@@ -442,7 +467,7 @@ class Connection(asyncio.Protocol):
         self._close()
 
     def _close(self) -> None:
-        if self._transport.is_closing():
+        if self._gone:
             return
         if out := self._session.data_to_send():
             self._transport.write(out)
