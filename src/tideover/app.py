@@ -1,9 +1,10 @@
 """The daemon, put together: the only file that knows all packages.
 
-Start: configuration, data directory, ports, certificate; then privileges are dropped; then the
-spool, the recipients and what serves them. What fails before the ready line ends the start with one
-clear line and exit code 2. Stop, in the reverse order, on SIGTERM and SIGINT: no new mail, bodies
-and deliveries under way finish or are deferred, then the spool is closed.
+Start: configuration, data directory, ports, a configured certificate; then privileges are dropped,
+so that all files are the user's, and root follows no link that the user could put there; then the
+log, the spool, the recipients and what serves them. What fails before the ready line ends the start
+with one clear line and exit code 2. Stop, in the reverse order, on SIGTERM and SIGINT: no new mail,
+bodies and deliveries under way finish or are deferred, then the spool is closed.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -35,6 +37,7 @@ from tideover.events.records import (
     ConfigReloaded,
     DaemonStarted,
     DaemonStopped,
+    Event,
     EventSink,
 )
 from tideover.events.store import EventStore
@@ -100,16 +103,23 @@ def _prepare(config: Config, log_format: str) -> _Prepared:
     raise_file_limit()
     prepare_directory(config.data_dir, config.user)
     sockets = bind(config.smtp.listen)
-    stream, console = _open_log(config, log_format)
-    certificate = open_certificate(
+    early: list[Event] = []
+    open_tls = partial(
+        open_certificate,
         config.smtp.tls_certificate,
         config.smtp.tls_key,
         data_dir=config.data_dir,
         hostname=config.hostname,
-        sink=stream.emit,
+        sink=early.append,
     )
-    prepare_directory(config.data_dir, config.user)  # what was just made belongs to the user too
+    # a configured one may be readable for root only, a self-made one is written
+    configured = open_tls() if config.smtp.tls_certificate else None
     drop(config.user)
+    stream, console = _open_log(config, log_format)
+    certificate = configured or open_tls()
+    for event in early:
+        stream.emit(event)
+    certificate.sink = stream.emit
     return _Prepared(sockets=sockets, certificate=certificate, stream=stream, console=console)
 
 

@@ -221,7 +221,9 @@ def test_started_as_root_it_goes_on_as_the_user(make_daemon: Make, tmp_path: Pat
     ids = next(line for line in status.splitlines() if line.startswith("Uid:")).split()[1:]
     assert set(ids) == {str(nobody.pw_uid)}
     submit(daemon.port, mail(1))
-    assert spool_file(daemon).stat().st_uid == nobody.pw_uid
+    made = [path for path in spool_file(daemon).parent.rglob("*") if path.name != "control.sock"]
+    assert {"events", "tls", "spool.sqlite"} <= {path.name for path in made}
+    assert {path.stat().st_uid for path in made} == {nobody.pw_uid}
     assert daemon.ask("status")["domains"]["example.com"]["queued"] == 1
     assert daemon.stop() == 0
     daemon.start()  # on what it wrote itself

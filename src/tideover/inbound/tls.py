@@ -32,7 +32,7 @@ class Certificate:
     ) -> None:
         self._certificate = certificate
         self._key = key
-        self._sink = sink
+        self.sink = sink
         self._self_made = self_made
         self._stamp = self._look()
         self.context = self._load()
@@ -46,7 +46,7 @@ class Certificate:
         try:
             self.context = self._load()
         except CertificateError as error:
-            self._sink(CertificateRejected(reason=str(error)))
+            self.sink(CertificateRejected(reason=str(error)))
 
     def _look(self) -> tuple[tuple[int, int, int] | None, ...]:
         return tuple(_stamp(path) for path in (self._certificate, self._key) if path)
@@ -59,16 +59,15 @@ class Certificate:
             # a password callback, or a protected key would ask on the terminal
             context.load_cert_chain(self._certificate, self._key, password=_no_password)
             found = x509.load_pem_x509_certificate(self._certificate.read_bytes())
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise CertificateError(f"{self._certificate}: {reason}") from None
-        self._sink(
-            CertificateLoaded(
+            loaded = CertificateLoaded(
                 subject=found.subject.rfc4514_string(),
                 not_after=found.not_valid_after_utc.isoformat(),
                 self_signed=self._self_made,
             )
-        )
+        except (OSError, ValueError) as error:  # ValueError also of a name that can't be decoded
+            reason = getattr(error, "strerror", None) or str(error)
+            raise CertificateError(f"{self._certificate}: {reason}") from None
+        self.sink(loaded)
         return context
 
 
@@ -78,14 +77,16 @@ def open_certificate(
     """The configured certificate, or a self-made one kept in `data_dir`.
 
     Raises:
-        CertificateError: the configured one can't be used.
-        OSError: the self-made one can't be written.
+        CertificateError: the configured one can't be used, or the self-made one not be written.
     """
     if certificate is not None:
         return Certificate(certificate, key, sink)
     path = data_dir / "tls" / f"{hostname}.pem"
-    if _needs_making(path):
-        _make(path, hostname)
+    try:
+        if _needs_making(path):
+            _make(path, hostname)
+    except OSError as error:
+        raise CertificateError(f"{path}: {error.strerror}") from None
     return Certificate(path, None, sink, self_made=True)
 
 

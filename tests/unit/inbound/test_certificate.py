@@ -54,3 +54,9 @@ def test_a_changed_file_is_loaded_and_a_broken_one_is_not(tmp_path):
 def test_a_certificate_that_cannot_be_used_is_named(tmp_path):
     with pytest.raises(CertificateError, match=r"none\.pem: No such file"):
         made(tmp_path, certificate=tmp_path / "none.pem")
+
+
+def test_a_self_made_certificate_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "tls").touch()
+    with pytest.raises(CertificateError, match=r"mx2\.example\.org\.pem: "):
+        made(tmp_path)
