@@ -46,6 +46,9 @@ MAIL_LIMIT: Final = 512 + 26 + 17 + 10 + 113 + 256
 RCPT_LIMIT: Final = 512 + 543 + 256
 MAX_ERRORS: Final = 20
 MAX_JUNK: Final = 100
+# Recipients beyond the limit, or that can't be checked now, before a message is taken. No error of
+# a client with a long list, since the others must get their mail (RFC 5321 §4.5.3.1.10).
+MAX_DEFERRED: Final = 1000
 # Where without input there can't be an event: looked at first, as most looks end there.
 _IDLE: Final = frozenset({State.NEW, State.READY, State.MAIL, State.RCPT})
 _LINE_LIMITS: Final = {b"MAIL": MAIL_LIMIT, b"RCPT": RCPT_LIMIT}
@@ -72,6 +75,7 @@ class ServerSession:
         self._errors = 0
         self._junk = 0
         self._refused_recipients = 0
+        self._deferred_recipients = 0
         self._recipients = 0
         self._smtputf8 = False
         self._body: IncomingBody | None = None
@@ -178,7 +182,7 @@ class ServerSession:
             raise ValueError("accept_message answers BodyEnd only")  # noqa: TRY004  not a type
         self._pending = None
         self._out.append(b"250 2.0.0 Queued as %s\r\n" % receipt.queue_id.encode())
-        self._junk = 0
+        self._junk = self._deferred_recipients = 0
         self._end_transaction(Step.DONE)
 
     def reply(self, answer: Reply) -> None:
@@ -200,6 +204,8 @@ class ServerSession:
                 self._refused_recipients += 1
                 if self._refused_recipients > self.options.max_recipients:
                     self.shut_down(answers.TOO_MANY_ERRORS, "junk")
+            elif isinstance(event, RcptTo):
+                self._count_deferred()
 
     def tls_established(self) -> None:
         """The handshake is done: forget all that was said before (RFC 3207 §4.2)."""
@@ -288,7 +294,9 @@ class ServerSession:
         if isinstance(found, Reply):
             return self._reject("RCPT", argument, found)
         if self._recipients >= self.options.max_recipients:
-            return self._reject("RCPT", argument, answers.TOO_MANY_RECIPIENTS)
+            self._send(answers.TOO_MANY_RECIPIENTS)
+            self._count_deferred()
+            return _rejected("RCPT", argument, answers.TOO_MANY_RECIPIENTS)
         return self._ask(found)
 
     def _on_data(self, argument: bytes) -> Event | None:
@@ -441,7 +449,12 @@ class ServerSession:
 
     def _reject(self, verb: str, argument: bytes, answer: Reply) -> Event:
         self._error(answer)
-        return CommandRejected(verb, argument.decode("utf-8", "replace"), answer)
+        return _rejected(verb, argument, answer)
+
+    def _count_deferred(self) -> None:
+        self._deferred_recipients += 1
+        if self._deferred_recipients > MAX_DEFERRED:
+            self._fatal(answers.TOO_MANY_ERRORS, "junk")
 
     def _fatal(self, answer: Reply, reason: str) -> None:
         self._send(answer)
@@ -452,3 +465,7 @@ class ServerSession:
             self._step(Step.CLOSE)
             self._closing = Closing(reason)
             self._buffer.clear()
+
+
+def _rejected(verb: str, argument: bytes, answer: Reply) -> CommandRejected:
+    return CommandRejected(verb, argument.decode("utf-8", "replace"), answer)

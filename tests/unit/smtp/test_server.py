@@ -15,7 +15,7 @@ from tideover.smtp.events import (
 )
 from tideover.smtp.offer import ServerOptions
 from tideover.smtp.replies import reply
-from tideover.smtp.server import MAX_ERRORS, MAX_JUNK, ServerSession
+from tideover.smtp.server import MAX_DEFERRED, MAX_ERRORS, MAX_JUNK, ServerSession
 from tideover.smtp.states import State
 from tideover.testing.dialogue import MAIL, OPTIONS, Dialogue
 
@@ -134,6 +134,23 @@ def test_refused_recipients_end_the_session_in_the_end():
     codes = d.codes(b"EHLO x\r\nMAIL FROM:<>\r\n" + b"RCPT TO:<a@b.c>\r\n" * 110)
     assert codes[-1] == 421
     assert codes.count(550) == 101
+
+
+def test_deferred_recipients_end_the_session_in_the_end():
+    for limit, refusal in ((100, reply(451, "4.3.0", "not now")), (0, None)):
+        options = ServerOptions(hostname="mx.example", max_size=1000, max_recipients=limit)
+        session = ServerSession(options)
+        session.greet()
+        session.receive_data(b"EHLO x\r\nMAIL FROM:<>\r\n" + b"RCPT TO:<a@b.c>\r\n" * 2000)
+        rcpts = 0
+        while not isinstance(event := session.next_event(), Closing):
+            rcpts += isinstance(event, RcptTo | CommandRejected)
+            if isinstance(event, RcptTo):
+                session.reply(refusal)
+            elif not isinstance(event, CommandRejected):
+                session.accept()
+        assert rcpts == MAX_DEFERRED + 1
+        assert event.reason == "junk"
 
 
 def test_other_protocols_are_sent_away():
