@@ -31,5 +31,11 @@ def a_label(domain: str) -> str | None:
 
 
 def local_key(local: str) -> str:
-    """What two spellings of one local part have in common."""
-    return local.lower() if local.isascii() else unicodedata.normalize("NFC", local.casefold())
+    """What two spellings of one local part have in common.
+
+    Not casefold: "ß" is not "ss" to a primary, and a long s no "s".
+    """
+    if local.isascii():
+        return local.lower()
+    key = unicodedata.normalize("NFC", local.lower())
+    return local if key.isascii() else key  # a sign that only looks like a letter: Kelvin's

@@ -280,3 +280,11 @@ def test_explain_says_what_each_source_knows(tmp_path: Path) -> None:
     assert table.explain("user@other.org").sources == ()
     assert table.explain('"user"@example.com').finding.standing is LISTED
     assert table.explain("not an address").finding.standing is FOREIGN
+
+
+@pytest.mark.parametrize(
+    "local", ["u\u017fer", "po\u017ftmaster", "stra\u00dfe", "\u212ailo", "u\u017fer+x"]
+)
+def test_I8_letters_that_only_look_alike_are_not_the_same(local):
+    names = frozenset({"user", "strasse", "kilo"})
+    assert DomainTable("example.com", {"s": names}, "+").lookup(local).standing is UNKNOWN
