@@ -79,6 +79,7 @@ def serve(config_path: Path, log_format: str) -> int:
     Raises:
         ConfigError: the configuration has mistakes.
     """
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # there is nothing to reload yet
     config = load(config_path)
     try:
         prepared = _prepare(config, log_format)
@@ -96,6 +97,7 @@ class _Prepared:
     certificate: Certificate
     stream: EventStream
     console: ConsoleLog
+    early: list[Event]
 
 
 def _prepare(config: Config, log_format: str) -> _Prepared:
@@ -117,10 +119,10 @@ def _prepare(config: Config, log_format: str) -> _Prepared:
     drop(config.user)
     stream, console = _open_log(config, log_format)
     certificate = configured or open_tls()
-    for event in early:
-        stream.emit(event)
     certificate.sink = stream.emit
-    return _Prepared(sockets=sockets, certificate=certificate, stream=stream, console=console)
+    return _Prepared(
+        sockets=sockets, certificate=certificate, stream=stream, console=console, early=early
+    )
 
 
 def _open_log(config: Config, log_format: str) -> tuple[EventStream, ConsoleLog]:
@@ -186,6 +188,9 @@ class Daemon:
         emit = prepared.stream.emit
         spool = await open_spool(config.data_dir / SPOOL, sink=emit)
         stack.push_async_callback(spool.close)
+        # the spool's lock is ours, and with it the data directory: only now is its log written
+        for event in prepared.early:
+            emit(event)
         directory = DirectoryTable(config, config_path.parent, emit)
         directory.load()
         resolver = DnsResolver(config.dns)

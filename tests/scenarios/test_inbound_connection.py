@@ -17,6 +17,7 @@ from tideover.config.model import Config, Smtp
 from tideover.config.values import Endpoint
 from tideover.events import records
 from tideover.inbound import connection as connection_module
+from tideover.inbound import patience
 from tideover.inbound.admission import Admission
 from tideover.inbound.house import House
 from tideover.inbound.limits import ConnectionLimits
@@ -268,6 +269,18 @@ def test_a_spool_in_trouble_is_a_temporary_failure_and_passes(tmp_path, error, c
 
 
 @scenario
+async def test_a_disk_that_fills_up_while_a_body_comes(server):
+    c = await server.client()
+    await c.to_data()
+    c.writer.write(b"x" * 998 + b"\r\n")
+    await asyncio.sleep(0.02)
+    server.house.admission.min_free = 10**13
+    assert (await c.say(b"y\r\n.\r\n")).startswith(b"452 4.3.1")
+    assert server.shelf.messages == []
+    assert server.shelf.aborted == 1
+
+
+@scenario
 async def test_a_loop_is_refused(server):
     c = await server.client()
     await c.to_data()
@@ -328,7 +341,7 @@ async def test_idle_and_dripping_clients_are_cut_off(server):
 
 
 def test_a_body_that_comes_too_slowly_is_cut_off(tmp_path, monkeypatch):
-    monkeypatch.setattr(connection_module, "RATE_GRACE", 0.2)
+    monkeypatch.setattr(patience, "RATE_GRACE", 0.2)
 
     @scenario
     @with_smtp(min_data_rate=10_000)

@@ -21,6 +21,7 @@ from tideover.events.records import (
 )
 from tideover.inbound.house import House
 from tideover.inbound.limits import plain_address, within
+from tideover.inbound.patience import RATE_GRACE, Patience
 from tideover.inbound.proxy_protocol import ProxyError, parse
 from tideover.inbound.transaction import Transaction
 from tideover.message.envelope import Client
@@ -52,8 +53,6 @@ HANDSHAKE_TIMEOUT: Final = 30.0
 # How long a client may take to read our last words.
 FAREWELL_TIMEOUT: Final = 10.0
 PROXY_TIMEOUT: Final = 10.0
-# The data rate is averaged from the start of a body, and asked for only after this.
-RATE_GRACE: Final = 60.0
 
 TIMED_OUT = reply(421, "4.4.2", "Timeout; closing the connection")
 TOO_SLOW = reply(421, "4.4.2", "Data comes too slowly; closing the connection")
@@ -82,9 +81,8 @@ class Connection(asyncio.Protocol):
         self._lost = False
         self._write_paused = False
         self._read_paused = False
-        self._opened = self._progress = self._loop.time()
-        self._body_began = 0.0
-        self._body_octets = 0
+        self._opened = self._waiting_since = self._loop.time()
+        self._patience = Patience(self._opened)
         self._accepted = 0
         self._refused = 0
         self._reason = "eof"
@@ -113,8 +111,7 @@ class Connection(asyncio.Protocol):
                 return
         session = self._session
         if session.receiving_body:
-            self._progress = self._loop.time()
-            self._body_octets += len(data)
+            self._patience.took(len(data), self._loop.time())
         session.receive_data(data)
         self._pump()
 
@@ -224,7 +221,7 @@ class Connection(asyncio.Protocol):
             event = session.next_event()
             if event.__class__ is Signal:
                 break
-            self._progress = self._loop.time()
+            self._patience.progressed(self._loop.time())
             self._handle(cast("Event", event))
             if session.unsent > MAX_UNSENT:
                 self._transport.write(session.data_to_send())
@@ -253,8 +250,7 @@ class Connection(asyncio.Protocol):
                 self._transaction = Transaction(self._house, self._client, event)
                 self._answer(self._transaction.check_sender())
             case BodyStart():
-                self._body_began = self._loop.time()
-                self._body_octets = 0
+                self._patience.body_begins(self._loop.time())
                 self._answer(self._current.start_body())
             case BodyChunk(data=data):
                 stored = self._current.add_body(data)
@@ -328,10 +324,15 @@ class Connection(asyncio.Protocol):
 
     def _wait(self, future: "asyncio.Future[object]", then: object) -> None:
         self._waiting = future
+        self._waiting_since = self._loop.time()
         future.add_done_callback(then)  # type: ignore[arg-type]
 
-    def _piece_stored(self, future: "asyncio.Future[None]") -> None:
+    def _waited(self) -> None:
         self._waiting = None
+        self._patience.held_up(self._waiting_since, self._loop.time())
+
+    def _piece_stored(self, future: "asyncio.Future[None]") -> None:
+        self._waited()
         try:
             future.result()
         except SpoolError as error:
@@ -342,7 +343,7 @@ class Connection(asyncio.Protocol):
 
     def _committed(self, future: "asyncio.Future[Receipt]") -> None:
         """I1: the message is durable (or is not); only now is it answered."""
-        self._waiting = None
+        self._waited()
         try:
             receipt = future.result()
         except SpoolError as error:
@@ -410,7 +411,7 @@ class Connection(asyncio.Protocol):
             tls=f"{tls.version()} {cipher[0]}" if cipher else tls.version(),
         )
         self._session.tls_established()
-        self._progress = self._loop.time()
+        self._patience.progressed(self._loop.time())
         self._pump()
 
     # Ends
@@ -437,17 +438,13 @@ class Connection(asyncio.Protocol):
         limit = self._smtp.data_timeout if body else self._smtp.command_timeout
         if self._task is not None and not self._task.done():
             limit += HANDSHAKE_TIMEOUT
-        left = self._progress + limit - now
+        left = self._patience.left(now, limit)
         if left <= 0:
             self._end(TIMED_OUT, "timeout")
-        elif body and self._too_slow(now):
+        elif body and self._patience.too_slow(now, self._smtp.min_data_rate):
             self._end(TOO_SLOW, "too-slow")
         else:
             self._arm(left)
-
-    def _too_slow(self, now: float) -> bool:
-        elapsed = now - self._body_began
-        return elapsed > RATE_GRACE and self._body_octets < elapsed * self._smtp.min_data_rate
 
     def _end(self, answer: Reply, reason: str) -> None:
         """Say a last word and close. During a handshake nothing can be said."""

@@ -88,6 +88,11 @@ class Transaction:
         """A piece of the body; await what is returned before the next one."""
         if self.failure is not None or self._intake is None:
             return None
+        # again for each piece: many long bodies of unsaid size could use up what must stay free
+        self.failure = self._house.admission.refusal(0)
+        if self.failure is not None:
+            self.abort()
+            return None
         self._hops.feed(piece)
         return self._intake.write(piece)
 

@@ -9,7 +9,8 @@ there is no task at all, only, for one that is down, a timer for a rare probe. T
 which a probe succeeded carries the first message home.
 
 A host that fails is passed over by further connections for a while; probes try all hosts again, so
-that nothing stale keeps us from one that has come back.
+that nothing stale keeps us from one that has come back. A host that takes connections but no mail
+is tried after all others for a while: else it would keep us from them for ever (RFC 5321 §5.1).
 """
 
 import asyncio
@@ -69,6 +70,7 @@ class Destination:
         self._pace = Pace(context.settings.first_connections, context.settings.max_connections)
         self._troubles = Troubles()
         self._passed_over: dict[NextHop, float] = {}
+        self._barren: dict[NextHop, float] = {}  # took a connection but no mail; last until then
         self._hurry = asyncio.Event()
         self._not_before = 0.0
         self._silent = 0
@@ -120,6 +122,7 @@ class Destination:
         """Somebody wants to know: probe now."""
         self._not_before = 0.0
         self._passed_over.clear()
+        self._barren.clear()
         self._hurry.set()
         if self._idle_timer is not None:
             self._cancel_idle_timer()
@@ -214,6 +217,9 @@ class Destination:
         elif not drain.productive:
             # It takes connections but no mail: not to be asked again at once.
             self._proving = True
+            if drain.failed_on is not None:
+                until = asyncio.get_running_loop().time() + PASS_OVER
+                self._barren[drain.failed_on] = until
             interval = self._context.jitter(self._context.settings.probe_interval)
             self._not_before = asyncio.get_running_loop().time() + interval
             self._unreachable(drain.failure)
@@ -222,9 +228,9 @@ class Destination:
 
     async def _walk(self) -> Connection:
         """Try the hosts in their order; the first connection that comes about."""
-        hops = self.hops
+        now = asyncio.get_running_loop().time()
+        hops = tuple(sorted(self.hops, key=lambda hop: self._barren.get(hop, 0.0) > now))
         if self.state is not PrimaryState.DOWN:
-            now = asyncio.get_running_loop().time()
             hops = tuple(h for h in hops if self._passed_over.get(h, 0.0) <= now) or hops
         async with self._context.probes:
             return await first_of(

@@ -9,7 +9,8 @@ goes back to the queue, without an attempt counted. Only one that fails like thi
 row is put off by itself: it may be what breaks the server, and must not hold up all others.
 
 A drain ends when no worker is left: since nothing waits any more, or since the last connection
-failed. It leaves no claim behind.
+failed. One that ended well, as after its last message, is followed by another while messages wait.
+It leaves no claim behind.
 """
 
 import asyncio
@@ -25,7 +26,9 @@ from tideover.outbound.ledger import LEASE
 from tideover.outbound.outcome import Deferred, Delivered, Refused, Unknown
 from tideover.outbound.pacing import Pace
 from tideover.outbound.settle import RETRY, Ending, conclude_attempt, return_unused
+from tideover.outbound.transport import discard
 from tideover.outbound.troubles import Next, Troubles
+from tideover.primary.interface import NextHop
 from tideover.spool.interface import Claim, SpoolError, State
 
 IDLE = 5.0
@@ -65,10 +68,12 @@ class Drain:
         self._claiming = False
         self._workers = 0
         self._opening = 0  # workers that have not asked for a message yet
+        self._openers: set[asyncio.Task[Connection]] = set()
         self._spawn_after = 0.0
         self.connections: set[Connection] = set()
         self.in_flight = 0
         self.failure: str | None = None
+        self.failed_on: NextHop | None = None
         self.productive = False
 
     # What the destination asks
@@ -76,13 +81,14 @@ class Drain:
     async def run(self, first: Connection) -> None:
         """Drain, beginning with one connection.
 
-        Afterwards `failure` says why it broke off, if it did, and `productive` whether the
-        connection that failed last had got any message answered.
+        Afterwards `failure` says why it broke off, if it did, `failed_on` which host's connection
+        that was (None: no connection came about), and `productive` whether it had got any message
+        answered.
         """
         self._spawn(first)
-        while self._workers:
+        while self._workers or (self._ready and self.failure is None and not self._stopping):
             self._poke.clear()
-            if not self._stopping and len(self._ready) < self._low_water():
+            if self._workers and not self._stopping and len(self._ready) < self._low_water():
                 self._claiming = True
                 await self._refill()
                 self._claiming = False
@@ -98,8 +104,10 @@ class Drain:
     def stop(self) -> None:
         """Finish what is under way, begin nothing new."""
         self._stopping = True
+        discard(self._openers)
         while self._idle:
             _resolve(self._idle.popleft(), None)
+        self._poke.set()
 
     def abort(self, reason: str) -> None:
         """Drop all connections; their messages end as the protocol's state says."""
@@ -225,13 +233,14 @@ class Drain:
         """One worker: a connection, and message after message on it."""
         try:
             try:
-                connection = connection or await self._connect()
+                connection = connection or await self._open()
             finally:
                 self._opening -= 1
             self.connections.add(connection)
-            await self._use(connection)
+            if await self._use(connection):
+                self.failure = None
         except ConnectionFailed as error:
-            self._strain(str(error), productive=False)
+            self._strain(str(error), None, productive=False)
         except BaseException:
             if connection is not None:
                 connection.abort("the worker was stopped")
@@ -244,7 +253,17 @@ class Drain:
         if connection is not None:
             await connection.quit()
 
-    async def _use(self, connection: Connection) -> None:
+    async def _open(self) -> Connection:
+        """A further connection; no longer waited for when the drain is to stop."""
+        if self._stopping:
+            raise ConnectionFailed("not needed any more")
+        opener = asyncio.ensure_future(self._connect())
+        self._openers.add(opener)
+        opener.add_done_callback(self._openers.discard)
+        return await opener
+
+    async def _use(self, connection: Connection) -> bool:
+        """Message after message. False when the connection failed."""
         most = self._context.settings.messages_per_connection
         if (limit := connection.capabilities.mail_max) is not None:
             most = min(most, limit)
@@ -252,25 +271,31 @@ class Drain:
         while connection.transactions < most:
             claim = await self._next_claim()
             if claim is None:
-                return
+                return True
             if not connection.usable():  # closed by the server while it was idle
                 self._again(claim)
-                return
+                if answered:
+                    return True
+                ended = connection.ended
+                self._strain(ended.text if ended else "closed", connection.hop, productive=False)
+                return False
             trouble = await self._deliver(connection, claim)
             if trouble is not None:
-                self._strain(trouble, productive=answered > 0)
-                return
+                self._strain(trouble, connection.hop, productive=answered > 0)
+                return False
             answered += 1
             if self._pace.succeeded():
                 self._poke.set()
             self._improved()
             if not connection.usable():
-                return
+                return True
+        return True
 
-    def _strain(self, reason: str, *, productive: bool) -> None:
+    def _strain(self, reason: str, hop: NextHop | None, *, productive: bool) -> None:
         """The destination showed weakness: slower, and for a while no further connections."""
         self._pace.failed()
         self.failure = reason
+        self.failed_on = hop
         self.productive = productive
         loop = asyncio.get_running_loop()
         pause = 0.0 if productive else self._context.settings.probe_interval

@@ -10,8 +10,11 @@ _MAX_NAME = 255
 
 def read_name(argument: bytes) -> str | None:
     """The name behind EHLO or HELO; None when there is none, or none that could be shown."""
-    name = argument.strip().decode("ascii", "replace")
-    return name if name and len(name) <= _MAX_NAME and name.isprintable() else None
+    name = argument.strip()
+    if not 0 < len(name) <= _MAX_NAME or not name.isascii():
+        return None
+    text = name.decode("ascii")
+    return text if text.isprintable() else None
 
 
 def read_mail(argument: bytes, max_size: int) -> MailFrom | Reply:

@@ -77,7 +77,7 @@ def test_pipelined_input_waits_for_the_answer():
         (b"EHLO x\r\nMAIL FROM:<>\r\nMAIL FROM:<>\r\n", [250, 250, 503]),
         (b"EHLO x\r\nMAIL FROM:<>\r\nDATA\r\n", [250, 250, 554]),
         (b"EHLO x\r\nMAIL FROM:<>\r\nSTARTTLS\r\n", [250, 250, 503]),
-        (b"EHLO\r\nHELO \r\n", [501, 501]),
+        (b"EHLO\r\nHELO \r\nEHLO \xff\xfe\r\nEHLO \x01\r\n", [501, 501, 501, 501]),
         (b"NOOP\r\nRSET\r\nHELP\r\nVRFY a\r\nVRFY\r\nEXPN x\r\n", [250, 250, 214, 252, 501, 502]),
         (b"RSET x\r\nQUIT x\r\nFOO\r\n\r\n", [501, 501, 500, 500]),
         (b"EHLO x\r\nMAIL TO:<a@b.c>\r\nMAIL FROM:a@b.c\r\n", [250, 501, 501]),
