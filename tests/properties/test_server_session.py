@@ -3,6 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tideover.smtp.states import State
 from tideover.testing.dialogue import MAIL, Dialogue
 
 LINES = st.sampled_from(
@@ -13,6 +14,32 @@ LINES = st.sampled_from(
      b"STARTTLS\r\n", b"FOO\r\n", b"\x00\xff\r\n", b"BDAT x\r\n"]
 )  # fmt: skip
 INPUT = st.lists(LINES | st.binary(max_size=8), max_size=30).map(b"".join)
+
+
+PREFIXES = {
+    State.NEW: b"",
+    State.READY: b"EHLO c\r\n",
+    State.MAIL: b"EHLO c\r\nMAIL FROM:<>\r\n",
+    State.RCPT: MAIL,
+    State.DATA: MAIL + b"DATA\r\nx",
+    State.CHUNK: MAIL + b"BDAT 9\r\nx",
+    State.CHUNKS: MAIL + b"BDAT 1\r\nx",
+    State.TLS: b"STARTTLS\r\n",
+    State.CLOSED: b"QUIT\r\n",
+}
+
+
+@settings(max_examples=600, deadline=None)
+@given(st.sampled_from(sorted(PREFIXES)), LINES | st.binary(min_size=1, max_size=20))
+def test_every_input_in_every_state_is_answered_or_waited_for(state, line):
+    d = Dialogue()
+    if PREFIXES[state]:
+        d.say(PREFIXES[state])
+    assert d.session.state is state
+    for answer in d.say(line).split(b"\r\n")[:-1]:
+        assert 200 <= int(answer[:3]) < 600
+        assert answer[3:4] in (b" ", b"-")
+        assert len(answer) <= 510
 
 
 def cut(data: bytes, cuts: list[int]) -> list[bytes]:
