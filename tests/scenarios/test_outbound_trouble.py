@@ -224,6 +224,76 @@ def test_closes_after_each_message():
     run(scenario)
 
 
+def test_closing_after_each_message_costs_the_others_nothing():
+    async def scenario():
+        def behave(step):
+            return Reaction("250 ok", close=True) if step.verb == "BODY" else None
+
+        async with Peer(behave=behave) as peer:
+            rig = Rig(route_to(peer.port), probe_interval=5.0, max_connections=1)
+            rig.spool.settle, settled = _counted(rig.spool.settle)
+            for _ in range(40):
+                await rig.put(notify=False)
+            async with rig.running():
+                await rig.told(records.Delivered, 40)
+            assert len(settled) == 40  # none was given back in between
+
+    run(scenario)
+
+
+def _counted(settle):
+    """A spool's `settle`, and a list of what it is given."""
+    given = []
+
+    async def counting(settlements, *, now):
+        given.extend(settlements)
+        return await settle(settlements, now=now)
+
+    return counting, given
+
+
+def test_connections_refused_beyond_a_number_are_no_sign_of_being_down(monkeypatch):
+    monkeypatch.setattr("tideover.outbound.drain.IDLE", 0.1)
+
+    async def scenario():
+        def behave(step):
+            if step.verb == "CONNECT" and step.connection > 1:
+                return Reaction("421 4.7.0 too many connections", close=True)
+            return Reaction("250 ok", delay=0.01) if step.verb == "BODY" else None
+
+        async with Peer(behave=behave) as peer, Rig(route_to(peer.port)).running() as rig:
+            for _ in range(20):
+                await rig.put()
+            await rig.told(records.Delivered, 20)
+            assert peer.connections > 1
+            while peer.open_connections:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.05)
+            assert rig.dispatcher.status()[DOMAIN].state is PrimaryState.UP
+            assert len([e for e in rig.events if isinstance(e, records.PrimaryChanged)]) == 1
+
+    run(scenario)
+
+
+def test_a_server_that_hangs_up_before_any_message_is_not_stormed():
+    async def scenario():
+        def behave(step):
+            return Reaction("250 peer.example", close=True) if step.verb == "EHLO" else None
+
+        async with Peer(behave=behave) as peer:
+            rig = Rig(route_to(peer.port), probe_interval=0.1)
+            async with rig.running():
+                await rig.put()
+                (_, down) = await rig.told(records.PrimaryChanged, 2)
+                assert down.after == "down"
+                await asyncio.sleep(0.5)
+                assert 2 <= peer.connections <= 8
+                peer.behave = lambda _step: None
+                await rig.told(records.Delivered)
+
+    run(scenario)
+
+
 def test_421_after_a_few_messages():
     async def scenario():
         def behave(step):
@@ -310,6 +380,34 @@ def test_a_host_that_fails_is_passed_over():
                 await rig.put()
             await rig.told(records.Delivered, 5)
             assert rig.dispatcher.status()[DOMAIN].state is PrimaryState.UP
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    "reaction",
+    [
+        Reaction("452 4.3.1 disk full"),
+        Reaction("421 4.3.2 closing", close=True),
+        Reaction("530 5.7.0 authenticate first"),
+        Reaction(close=True),
+    ],
+    ids=["full", "421", "530", "close"],
+)
+def test_a_host_that_takes_connections_but_no_mail_does_not_keep_us_from_the_next(reaction):
+    async def scenario():
+        def behave(step):
+            return reaction if step.verb == "MAIL" else None
+
+        async with Peer(behave=behave) as broken, Peer() as peer:
+            rig = Rig(route_to(broken.port, peer.port))
+            async with rig.running():
+                for _ in range(5):
+                    await rig.put()
+                await rig.told(records.Delivered, 5, within=2.0)
+                assert len(peer.messages) == 5
+                assert broken.connections <= 5
+                assert sum(c.deferred for c in await rig.spool.counts()) == 0
 
     run(scenario)
 
@@ -499,6 +597,28 @@ def test_stop_does_not_wait_longer_than_its_grace():
             assert time.monotonic() - began < 1.0
             assert any(isinstance(e, records.DeliveryUnknown) for e in rig.events)
             assert [row.state for row in await rig.rows(queue_id)] == [State.QUEUED]
+
+    run(scenario)
+
+
+def test_stop_does_not_wait_for_connections_that_were_only_wanted():
+    async def scenario():
+        def behave(step):
+            if step.verb == "CONNECT" and step.connection > 1:
+                return Reaction(None)
+            return Reaction("250 ok", delay=0.02) if step.verb == "BODY" else None
+
+        async with Peer(behave=behave) as peer:
+            rig = Rig(route_to(peer.port), command_timeout=60.0)
+            for _ in range(10):
+                await rig.put(notify=False)
+            async with rig.running():
+                await rig.told(records.Delivered)
+                assert peer.connections > 1
+                rig.dispatcher._grace = 60.0
+                began = time.monotonic()
+            assert time.monotonic() - began < 0.5
+            assert sum(count.leased for count in await rig.spool.counts()) == 0
 
     run(scenario)
 

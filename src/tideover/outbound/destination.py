@@ -205,6 +205,7 @@ class Destination:
             connect=self._walk,
             improved=self._improved,
             caught_up=self._caught_up,
+            barren=self._note_barren,
         )
         try:
             await drain.run(first)
@@ -217,9 +218,6 @@ class Destination:
         elif not drain.productive:
             # It takes connections but no mail: not to be asked again at once.
             self._proving = True
-            if drain.failed_on is not None:
-                until = asyncio.get_running_loop().time() + PASS_OVER
-                self._barren[drain.failed_on] = until
             interval = self._context.jitter(self._context.settings.probe_interval)
             self._not_before = asyncio.get_running_loop().time() + interval
             self._unreachable(drain.failure)
@@ -239,6 +237,9 @@ class Destination:
 
     def _pass_over(self, hop: NextHop, _error: ConnectionFailed) -> None:
         self._passed_over[hop] = asyncio.get_running_loop().time() + PASS_OVER
+
+    def _note_barren(self, hop: NextHop) -> None:
+        self._barren[hop] = asyncio.get_running_loop().time() + PASS_OVER
 
     def _until_next_probe(self) -> float:
         """Called after each probe that was begun."""

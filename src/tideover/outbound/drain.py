@@ -39,7 +39,8 @@ class Drain:
     """The workers of one destination. `lanes` are its domains that may have mail, in turn.
 
     `connect` makes a further connection (or raises ConnectionFailed); `improved` is called when a
-    message got its answer, `caught_up` when none waits any more.
+    message got its answer, `caught_up` when none waits any more, `barren` when a host took a
+    connection but answered no message on it.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Drain:
         connect: Callable[[], Awaitable[Connection]],
         improved: Callable[[], None],
         caught_up: Callable[[], None],
+        barren: Callable[[NextHop], None],
     ) -> None:
         self._context = context
         self._lanes = lanes
@@ -60,6 +62,7 @@ class Drain:
         self._connect = connect
         self._improved = improved
         self._caught_up = caught_up
+        self._barren = barren
         self._ready: deque[Claim] = deque()
         self._idle: deque[asyncio.Future[Claim | None]] = deque()
         self._aside: list[Claim] = []
@@ -73,7 +76,6 @@ class Drain:
         self.connections: set[Connection] = set()
         self.in_flight = 0
         self.failure: str | None = None
-        self.failed_on: NextHop | None = None
         self.productive = False
 
     # What the destination asks
@@ -81,9 +83,8 @@ class Drain:
     async def run(self, first: Connection) -> None:
         """Drain, beginning with one connection.
 
-        Afterwards `failure` says why it broke off, if it did, `failed_on` which host's connection
-        that was (None: no connection came about), and `productive` whether it had got any message
-        answered.
+        Afterwards `failure` says why it broke off, if it did, and `productive` whether the
+        connection that failed last had got any message answered.
         """
         self._spawn(first)
         while self._workers or (self._ready and self.failure is None and not self._stopping):
@@ -295,8 +296,9 @@ class Drain:
         """The destination showed weakness: slower, and for a while no further connections."""
         self._pace.failed()
         self.failure = reason
-        self.failed_on = hop
         self.productive = productive
+        if hop is not None and not productive:
+            self._barren(hop)
         loop = asyncio.get_running_loop()
         pause = 0.0 if productive else self._context.settings.probe_interval
         self._spawn_after = loop.time() + pause
