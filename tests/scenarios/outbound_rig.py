@@ -57,10 +57,12 @@ def route_to(*ports: int, key: str | None = None, host: str = "127.0.0.1") -> Ro
 class Rig:
     """A dispatcher at work. `events` is all that it told."""
 
-    def __init__(self, route: Route | NoRoute | dict, *, spool=None, tls=True, **changes) -> None:
+    def __init__(
+        self, route: Route | NoRoute | dict, *, spool=None, router=None, tls=True, **changes
+    ) -> None:
         self.spool = spool if spool is not None else MemorySpool()
-        self.routes = Routes()
-        self.routes.table = route if isinstance(route, dict) else {DOMAIN: route}
+        self.routes = router if router is not None else Routes()
+        self.routes.table |= route if isinstance(route, dict) else {DOMAIN: route}
         self.events: list[Event] = []
         self._told = asyncio.Event()
         self.dispatcher = Dispatcher(

@@ -4,11 +4,11 @@ import asyncio
 import time
 
 import pytest
-from outbound_rig import BODY, DOMAIN, TRACE, Rig, route_to, run
+from outbound_rig import BODY, DOMAIN, TRACE, Rig, Routes, route_to, run, settings
 
 from tideover.events import records
 from tideover.message.envelope import Client, SessionId
-from tideover.primary.interface import NoRoute, PrimaryState, Trouble
+from tideover.primary.interface import NextHop, NoRoute, PrimaryState, Route, Trouble
 from tideover.spool.interface import DomainHold, Filter, SpoolUnavailable, State
 from tideover.spool.memory import MemorySpool
 from tideover.testing.peer import Peer, Reaction
@@ -483,6 +483,21 @@ def test_in_clear_when_starttls_is_declined(contexts):
     run(scenario)
 
 
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+@pytest.mark.parametrize("name", [r"\255" * 20 + ".example", ".example", "a..example"])
+def test_in_clear_when_the_host_has_a_name_that_tls_cannot_carry(contexts, name, loop):
+    async def scenario():
+        capabilities = ["PIPELINING", "STARTTLS"]
+        async with Peer(capabilities, tls=contexts["good"]) as peer:
+            route = Route(key="odd", hops=(NextHop(name, "127.0.0.1", peer.port),))
+            async with Rig(route).running() as rig:
+                await rig.put()
+                (delivered,) = await rig.told(records.Delivered)
+                assert delivered.tls is None
+
+    run(scenario, loop=loop)
+
+
 def test_injection_after_starttls_is_not_answered_in_clear(contexts):
     async def scenario():
         injected = Reaction(b"220 go\r\n250-hi\r\n250 SIZE 1\r\n")
@@ -547,7 +562,71 @@ def test_reload_moves_mail_to_the_new_primary():
     run(scenario)
 
 
+def test_a_route_asked_for_just_when_all_askers_end_is_looked_up():
+    async def scenario():
+        async with Peer() as peer:
+            domains = [f"d{number}.example" for number in range(20)]
+            rig = Rig(dict.fromkeys([*domains, "late.example"], route_to(peer.port)))
+            async with rig.running():
+                await asyncio.sleep(0.01)  # what lies there was looked at
+                for domain in [*domains, "late.example"]:
+                    await rig.put(f"user@{domain}", notify=False)
+                for domain in domains:
+                    rig.dispatcher.notify(domain)
+                asyncio.get_running_loop().call_soon(rig.dispatcher.notify, "late.example")
+                await rig.told(records.Delivered, 21, within=2.0)
+
+    run(scenario)
+
+
+def test_reload_while_the_old_route_is_being_looked_up():
+    async def scenario():
+        class Slow(Routes):
+            async def route(self, domain, *, now):
+                answer = await super().route(domain, now=now)
+                await reloaded.wait()
+                return answer
+
+        reloaded = asyncio.Event()
+        async with Peer() as old, Peer() as peer:
+            slow, new = Slow(), Routes()
+            slow.table[DOMAIN] = route_to(old.port)
+            new.table[DOMAIN] = route_to(peer.port)
+            rig = Rig({}, router=slow)
+            async with rig.running():
+                await rig.put()
+                while not slow.asked:
+                    await asyncio.sleep(0.005)
+                rig.dispatcher.reconfigure(
+                    hostname="mx2.example.org", settings=settings(), router=new
+                )
+                reloaded.set()
+                await rig.told(records.Delivered)
+            assert (len(old.messages), len(peer.messages)) == (0, 1)
+
+    run(scenario)
+
+
 # Start, stop, spool
+
+
+def test_stop_does_not_wait_for_dns():
+    async def scenario():
+        class Silent(Routes):
+            async def route(self, domain, *, now):
+                self.asked.append(domain)
+                return await asyncio.Event().wait()
+
+        rig = Rig({}, router=Silent())
+        async with rig.running():
+            await rig.put()
+            while not rig.routes.asked:
+                await asyncio.sleep(0.005)
+            rig.dispatcher._grace = 60.0
+            began = time.monotonic()
+        assert time.monotonic() - began < 0.5
+
+    run(scenario)
 
 
 def test_leases_of_a_dead_process_are_told_as_unknown_and_sent():

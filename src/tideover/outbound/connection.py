@@ -137,8 +137,9 @@ class Connection(asyncio.Protocol):
                 server_hostname=self.hop.name,
                 ssl_handshake_timeout=limit,
             )
-        except (OSError, TimeoutError, RuntimeError) as error:
-            # ssl.SSLError is an OSError; uvloop says RuntimeError for a transport just closed.
+        except (OSError, TimeoutError, RuntimeError, ValueError) as error:
+            # ssl.SSLError is an OSError; uvloop says RuntimeError for a transport just closed;
+            # ValueError: DNS may name a host as TLS can't.
             self.abort(f"TLS handshake failed: {error}")
             raise HandshakeFailed(f"TLS handshake failed: {error}") from error
         if secured is None or self._session.closed:

@@ -38,7 +38,7 @@ SURVEY = 60.0
 
 _SURVEY_SHARE = 20.0  # a survey costs at most a twentieth of the time
 _LONGEST = 3600.0  # no timer is longer: clocks get set
-_ABORTED = 5.0  # seconds to record the ends of transactions that were aborted
+_ABORTED = 1.5  # seconds to record the ends of transactions that were aborted
 
 
 class Dispatcher:
@@ -192,6 +192,7 @@ class Dispatcher:
 
     async def _stop(self) -> None:
         destinations = list(self._routing.destinations.values())
+        self._routing.stop()
         for destination in destinations:
             destination.stop()
         if self._tasks:

@@ -5,6 +5,7 @@ again when the router says so. A route that is known stays in use while DNS only
 trouble. A null MX keeps the mail too; it is reported as trouble.
 """
 
+import asyncio
 import heapq
 from collections import deque
 from collections.abc import Callable
@@ -29,7 +30,7 @@ class Routing:
         self._context = context
         self._changed = changed
         self._to_ask: deque[Lane] = deque()
-        self._askers = 0
+        self._askers: set[asyncio.Task[None]] = set()
         self._again: list[tuple[float, int, Lane]] = []  # a heap; see Lane.ask_at
         self._order = count()
 
@@ -39,9 +40,11 @@ class Routing:
             return
         lane.asking = True
         self._to_ask.append(lane)
-        if self._askers < ASKERS:
-            self._askers += 1
-            self._context.spawn(self._ask_all())
+        # By done(): those that have just ended take nothing more, and are still in the set.
+        if sum(not asker.done() for asker in self._askers) < ASKERS:
+            asker = self._context.spawn(self._ask_all())
+            self._askers.add(asker)
+            asker.add_done_callback(self._askers.discard)
 
     def place(self, lane: Lane) -> None:
         """A lane has mail that may go: hand it to its destination, or find that out first."""
@@ -67,21 +70,27 @@ class Routing:
             if not destination.lanes and destination.idle:
                 del self.destinations[key]
 
+    def stop(self) -> None:
+        """Wait for DNS no longer."""
+        for asker in self._askers:
+            asker.cancel()
+
     async def _ask_all(self) -> None:
-        try:
-            while self._to_ask:
-                lane = self._to_ask.popleft()
-                now = self._context.clock()
-                answer = await self.router.route(lane.domain, now=now)
-                lane.asking = lane.stale = False
-                if isinstance(answer, Route):
-                    self._routed(lane, answer)
-                    self._remember(lane, answer.expires_at)
-                else:
-                    self._not_routed(lane, answer)
-                    self._remember(lane, max(answer.retry_at, now + 1.0))
-        finally:
-            self._askers -= 1
+        while self._to_ask:
+            lane = self._to_ask.popleft()
+            lane.stale = False
+            now = self._context.clock()
+            answer = await self.router.route(lane.domain, now=now)
+            if lane.stale:  # meanwhile: a reload, which this answer may not know of
+                self._to_ask.append(lane)
+                continue
+            lane.asking = False
+            if isinstance(answer, Route):
+                self._routed(lane, answer)
+                self._remember(lane, answer.expires_at)
+            else:
+                self._not_routed(lane, answer)
+                self._remember(lane, max(answer.retry_at, now + 1.0))
 
     def _remember(self, lane: Lane, at: float | None) -> None:
         lane.ask_at = at
