@@ -61,6 +61,8 @@ from tideover.spool.sqlite import SqliteSpool, open_spool
 
 # A stop is over within 10 s: this long for bodies under way, a little more for deliveries.
 STOP_GRACE: Final = 8.0
+# Open files kept back from clients: deliveries home, spool, log, control socket.
+OTHER_FILES: Final = 256
 # The garbage collector's first generation: few of our objects form cycles, so it may look seldom.
 GC_THRESHOLD: Final = 50_000
 
@@ -98,11 +100,12 @@ class _Prepared:
     stream: EventStream
     console: ConsoleLog
     early: list[Event]
+    most_clients: int
 
 
 def _prepare(config: Config, log_format: str) -> _Prepared:
     os.umask(0o077)
-    raise_file_limit()
+    files = raise_file_limit()
     prepare_directory(config.data_dir, config.user)
     sockets = bind(config.smtp.listen)
     early: list[Event] = []
@@ -121,7 +124,12 @@ def _prepare(config: Config, log_format: str) -> _Prepared:
     certificate = configured or open_tls()
     certificate.sink = stream.emit
     return _Prepared(
-        sockets=sockets, certificate=certificate, stream=stream, console=console, early=early
+        sockets=sockets,
+        certificate=certificate,
+        stream=stream,
+        console=console,
+        early=early,
+        most_clients=max(1, files - OTHER_FILES),
     )
 
 
@@ -211,7 +219,7 @@ class Daemon:
             directory=directory,
             spool=spool,
             admission=Admission(spool.free_space, config.min_free_space, emit, time.time),
-            limits=ConnectionLimits(config.smtp),
+            limits=ConnectionLimits(config.smtp, prepared.most_clients),
             sink=emit,
             on_accepted=notify,
             clock=time.time,

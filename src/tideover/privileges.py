@@ -10,10 +10,13 @@ class PrivilegeError(Exception):
     """The daemon can't become the user it is to be. The text says why."""
 
 
-def raise_file_limit() -> None:
-    """As many open files as the system lets us have: each connection is one."""
+def raise_file_limit() -> int:
+    """As many open files as the system lets us have, and how many these are: each connection is
+    one.
+    """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
 
 
 def prepare_directory(path: Path, user: str | None) -> None:

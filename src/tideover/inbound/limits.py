@@ -33,10 +33,15 @@ def within(address: str, networks: Sequence[Network]) -> bool:
 
 
 class ConnectionLimits:
-    """Counts open connections. `admit` what came, `release` what was admitted."""
+    """Counts open connections. `admit` what came, `release` what was admitted.
 
-    def __init__(self, config: Smtp) -> None:
+    `ceiling` holds whatever the configuration says: the files that may be open, less those that
+    other parts need.
+    """
+
+    def __init__(self, config: Smtp, ceiling: int | None = None) -> None:
         self._config = config
+        self._ceiling = ceiling
         self._by_network: Counter[str] = Counter()
         self.total = 0
 
@@ -47,7 +52,7 @@ class ConnectionLimits:
     def admit(self, address: str) -> str | None:
         """Count a connection in; returns why not when a limit is reached."""
         config = self._config
-        if self.total >= config.max_connections:
+        if self.total >= config.max_connections or self.total == self._ceiling:
             return "too many connections"
         key = client_network(address)
         if self._by_network[key] >= config.max_connections_per_client and not within(

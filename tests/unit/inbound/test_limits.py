@@ -27,3 +27,10 @@ def test_limits_count_by_network_and_in_all():
         limits.release(address)
     assert limits.total == 0
     assert not limits._by_network
+
+
+def test_clients_never_take_the_files_that_others_need():
+    limits = ConnectionLimits(Smtp(), ceiling=2)
+    assert limits.admit("127.0.0.1") is None
+    assert limits.admit("127.0.0.1") is None
+    assert limits.admit("127.0.0.1") == "too many connections"
