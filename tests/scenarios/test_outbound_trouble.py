@@ -1,6 +1,7 @@
 """Primaries that are down, slow, broken or hostile: nothing is lost, nothing is stuck."""
 
 import asyncio
+import math
 import time
 
 import pytest
@@ -8,6 +9,8 @@ from outbound_rig import BODY, DOMAIN, TRACE, Rig, Routes, route_to, run, settin
 
 from tideover.events import records
 from tideover.message.envelope import Client, SessionId
+from tideover.outbound.connection import ConnectionFailed
+from tideover.outbound.transport import connect
 from tideover.primary.interface import NextHop, NoRoute, PrimaryState, Route, Trouble
 from tideover.spool.interface import DomainHold, Filter, SpoolUnavailable, State
 from tideover.spool.memory import MemorySpool
@@ -412,6 +415,72 @@ def test_a_host_that_takes_connections_but_no_mail_does_not_keep_us_from_the_nex
     run(scenario)
 
 
+# Hosts that drop what they are sent: only a connection begun after their return comes about
+
+
+class Silence:
+    """Stands for `connect`: hosts are silent but for those whose port is in `back`."""
+
+    def __init__(self, monkeypatch) -> None:
+        self.back: dict[int, int] = {}
+        self.under_way = self.begun = 0
+        monkeypatch.setattr("tideover.outbound.context.connect", self.connect)
+
+    async def connect(self, hop, *, settings, patience=math.inf, **others):
+        self.begun += 1
+        if hop.port in self.back:
+            hop = NextHop(hop.name, hop.address, self.back[hop.port])
+            return await connect(hop, settings=settings, **others)
+        self.under_way += 1
+        try:
+            await asyncio.sleep(min(patience, settings.connect_timeout))
+        finally:
+            self.under_way -= 1
+        raise ConnectionFailed("no connection in time")
+
+
+def test_the_last_of_many_silent_hosts_is_found_soon(monkeypatch):
+    async def scenario():
+        silence = Silence(monkeypatch)
+        async with Peer() as peer:
+            rig = Rig(route_to(*range(1, 13)), probe_interval=0.1, connect_timeout=30.0)
+            async with rig.running():
+                await rig.put()
+                await asyncio.sleep(1.5)
+                silence.back[12] = peer.port
+                await rig.told(records.Delivered, within=0.4)
+
+    run(scenario)
+
+
+def test_many_silent_destinations_do_not_keep_mail_from_one_that_is_well(monkeypatch):
+    monkeypatch.setattr("tideover.outbound.dispatcher.PROBES", 30)
+    monkeypatch.setattr("tideover.outbound.context.CROWD", 6)
+    monkeypatch.setattr("tideover.outbound.context.HASTE", 0.1)
+    monkeypatch.setattr("tideover.outbound.context.PROBE_RATE", 200)
+
+    async def scenario():
+        silence = Silence(monkeypatch)
+        async with Peer() as peer:
+            table = {f"d{port}.example": route_to(port) for port in range(1, 101)}
+            rig = Rig(table | {DOMAIN: route_to(60000)}, connect_timeout=30.0)
+            silence.back[60000] = peer.port
+            async with rig.running():
+                for domain in table:
+                    await rig.put(f"user@{domain}")
+                await asyncio.sleep(0.5)
+                assert silence.under_way <= 30
+                await rig.put()
+                await rig.told(records.Delivered, within=0.5)
+                begun = silence.begun
+                await asyncio.sleep(0.5)
+                assert silence.begun - begun < 150
+                silence.back[50] = peer.port
+                await rig.told(records.Delivered, 2, within=2.0)
+
+    run(scenario)
+
+
 # TLS
 
 
@@ -776,6 +845,26 @@ def test_a_held_domain_waits_also_over_a_restart():
                 assert (status.state, status.reason) == (PrimaryState.HELD, "r")
                 rig.dispatcher.set_hold(DOMAIN, None)
                 await rig.told(records.Delivered)
+
+    run(scenario)
+
+
+def test_a_domain_held_in_the_moment_its_mail_arrives_goes_home_when_released(monkeypatch):
+    monkeypatch.setattr("tideover.outbound.drain.IDLE", 0.05)
+
+    async def scenario():
+        async with Peer() as peer, Rig(route_to(peer.port)).running() as rig:
+            await rig.put()
+            await rig.told(records.Delivered)
+            while peer.open_connections:
+                await asyncio.sleep(0.01)
+            await rig.put(notify=False)
+            hold = DomainHold(domain=DOMAIN, reason="test", by="me", since=0.0)
+            rig.dispatcher.notify(DOMAIN)
+            rig.dispatcher.set_hold(DOMAIN, hold)
+            await asyncio.sleep(0.05)
+            rig.dispatcher.set_hold(DOMAIN, None)
+            await rig.told(records.Delivered, 2, within=2.0)
 
     run(scenario)
 

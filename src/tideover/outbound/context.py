@@ -1,6 +1,7 @@
 """What all destinations of one dispatcher share. Values and callables only, no decisions."""
 
 import asyncio
+import math
 import random
 import ssl
 from collections.abc import Callable, Coroutine
@@ -16,8 +17,19 @@ from tideover.outbound.transport import connect
 from tideover.primary.interface import NextHop
 from tideover.spool.interface import Spool
 
-PROBES = 256
+PROBES = 512
 """Walks along a route under way at once, in all; more wait for their turn."""
+
+PROBE_RATE = 200.0
+"""Probes begun a second, in all; with more destinations to probe than that each has its turn later,
+so that an outage of all of them (our own network's, say) does not take up the machine."""
+
+CROWD = 100
+"""Destinations being probed, beyond which hosts that don't answer are given up after `HASTE`: else
+they would take up all `PROBES`, and mail for a host that is well would wait behind them."""
+
+HASTE = 2.0
+"""Seconds for a connection to open while many destinations are probed."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -42,6 +54,7 @@ class Context:
     terms: Terms = field(init=False)
     tls: ssl.SSLContext | None
     probes: asyncio.Semaphore
+    probing: int = 0  # destinations that are not reached just now
 
     def __post_init__(self) -> None:
         self.configure(self.hostname, self.settings)
@@ -59,7 +72,17 @@ class Context:
 
     async def connect(self, hop: NextHop) -> Connection:
         """A connection to one hop, ready for mail; raises ConnectionFailed."""
-        return await connect(hop, hostname=self.hostname, settings=self.settings, context=self.tls)
+        return await connect(
+            hop,
+            hostname=self.hostname,
+            settings=self.settings,
+            context=self.tls,
+            patience=HASTE if self.probing > CROWD else math.inf,
+        )
+
+    def until_next_probe(self) -> float:
+        """Seconds until a destination that is not reached is probed again."""
+        return self.jitter(max(self.settings.probe_interval, self.probing / PROBE_RATE))
 
     def jitter(self, seconds: float) -> float:
         """Up to a fifth more or less."""

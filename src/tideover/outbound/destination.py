@@ -16,7 +16,9 @@ is tried after all others for a while: else it would keep us from them for ever 
 import asyncio
 import contextlib
 from collections import deque
+from collections.abc import Coroutine
 from heapq import nsmallest
+from typing import Any
 
 from msgspec import Struct
 
@@ -33,6 +35,10 @@ from tideover.primary.interface import NextHop, PrimaryState
 
 STAGGER = 1.0
 """Seconds that the next host of a route is not begun while the one before has not answered."""
+
+SPREAD = 2.0
+"""Intervals between probes in which one of them has begun all hosts of a route, however many: it
+gives way to later ones before long (see `probe`)."""
 
 PASS_OVER = 30.0
 """Seconds that a host which failed is passed over while there are others."""
@@ -167,16 +173,22 @@ class Destination:
         if self._task is None and self._waiting and not self._stopping:
             self._cancel_idle_timer()
             self._hurry.clear()
-            self._task = self._context.spawn(self._run())
+            self._spawn(self._run(), looking=False)
+
+    def _spawn(self, work: Coroutine[Any, Any, None], *, looking: bool) -> None:
+        self._looking = looking
+        self._task = self._context.spawn(work)
+        # Not in the work itself, which never runs when it is cancelled before it has begun.
+        self._task.add_done_callback(self._ended)
+
+    def _ended(self, _task: asyncio.Task[None]) -> None:
+        self._task = None
+        self._watch_idle()
+        self._start()  # mail may have come in the moment of a cancellation
 
     async def _run(self) -> None:
-        try:
-            while self._waiting and not self._stopping:
-                await self._bring_home(await self._reach())
-        finally:
-            self._task = None
-            self._watch_idle()
-            self._start()  # mail may have come in the moment of a cancellation
+        while self._waiting and not self._stopping:
+            await self._bring_home(await self._reach())
 
     async def _reach(self) -> Connection:
         """Probe until there is a connection."""
@@ -187,12 +199,16 @@ class Destination:
                     await self._hurry.wait()
             self._hurry.clear()
         self._silent = 0
-        connection = await probe(
-            self._walk,
-            interval=self._until_next_probe,
-            failed=lambda error: self._unreachable(str(error)),
-            hurry=self._hurry,
-        )
+        self._context.probing += 1
+        try:
+            connection = await probe(
+                self._walk,
+                interval=self._until_next_probe,
+                failed=lambda error: self._unreachable(str(error)),
+                hurry=self._hurry,
+            )
+        finally:
+            self._context.probing -= 1
         self._reached(connection)
         return connection
 
@@ -230,9 +246,13 @@ class Destination:
         hops = tuple(sorted(self.hops, key=lambda hop: self._barren.get(hop, 0.0) > now))
         if self.state is not PrimaryState.DOWN:
             hops = tuple(h for h in hops if self._passed_over.get(h, 0.0) <= now) or hops
+            stagger = STAGGER
+        else:
+            interval = self._context.settings.probe_interval
+            stagger = min(STAGGER, SPREAD * interval / max(1, len(hops)))
         async with self._context.probes:
             return await first_of(
-                hops, self._context.connect, stagger=STAGGER, failed=self._pass_over
+                hops, self._context.connect, stagger=stagger, failed=self._pass_over
             )
 
     def _pass_over(self, hop: NextHop, _error: ConnectionFailed) -> None:
@@ -246,7 +266,7 @@ class Destination:
         self._silent += 1
         if self._silent > SILENCE:
             self._unreachable("no answer")
-        return self._context.jitter(self._context.settings.probe_interval)
+        return self._context.until_next_probe()
 
     def _unreachable(self, reason: str) -> None:
         if reason != "no answer" or self.state is not PrimaryState.DOWN:
@@ -310,11 +330,11 @@ class Destination:
     def _probe_idle(self) -> None:
         self._idle_timer = None
         if self._task is None and not self._stopping:
-            self._task = self._context.spawn(self._look())
+            self._spawn(self._look(), looking=True)
 
     async def _look(self) -> None:
         """One probe that carries no mail."""
-        self._looking = True
+        self._context.probing += 1
         try:
             connection = await self._walk()
             self._pace.restart()
@@ -323,7 +343,4 @@ class Destination:
         except ConnectionFailed as error:
             self._unreachable(str(error))
         finally:
-            self._looking = False
-            self._task = None
-            self._watch_idle()
-            self._start()
+            self._context.probing -= 1

@@ -9,6 +9,7 @@ waited for alone: the next is begun after a while, and the first to succeed is u
 """
 
 import asyncio
+import math
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
@@ -29,26 +30,38 @@ def opportunistic_context() -> ssl.SSLContext:
 
 
 async def connect(
-    hop: NextHop, *, hostname: str, settings: Outbound, context: ssl.SSLContext | None
+    hop: NextHop,
+    *,
+    hostname: str,
+    settings: Outbound,
+    context: ssl.SSLContext | None,
+    patience: float = math.inf,
 ) -> Connection:
     """A connection that is ready for mail; without `context`, in clear.
+
+    `patience`: seconds for it to open, if less than the settings allow.
 
     Raises:
         ConnectionFailed: there is none to be had; says why.
     """
+    patience = min(patience, settings.connect_timeout)
     try:
-        return await _connect_once(hop, hostname, settings, context)
+        return await _connect_once(hop, hostname, settings, context, patience)
     except HandshakeFailed:
-        return await _connect_once(hop, hostname, settings, None)
+        return await _connect_once(hop, hostname, settings, None, patience)
 
 
 async def _connect_once(
-    hop: NextHop, hostname: str, settings: Outbound, context: ssl.SSLContext | None
+    hop: NextHop,
+    hostname: str,
+    settings: Outbound,
+    context: ssl.SSLContext | None,
+    patience: float,
 ) -> Connection:
     connection = Connection(hop, hostname=hostname, settings=settings)
     loop = asyncio.get_running_loop()
     try:
-        async with asyncio.timeout(settings.connect_timeout):
+        async with asyncio.timeout(patience):
             await loop.create_connection(lambda: connection, hop.address, hop.port)
     except TimeoutError as error:
         raise ConnectionFailed(f"no connection to {connection.host} in time") from error
