@@ -3,6 +3,7 @@
 import os
 import pwd
 import resource
+import sys
 from pathlib import Path
 
 
@@ -16,7 +17,7 @@ def raise_file_limit() -> int:
     """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return hard
+    return sys.maxsize if hard == resource.RLIM_INFINITY else hard
 
 
 def prepare_directory(path: Path, user: str | None) -> None:
