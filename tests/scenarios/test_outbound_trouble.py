@@ -9,7 +9,7 @@ from outbound_rig import BODY, DOMAIN, TRACE, Rig, Routes, route_to, run, settin
 
 from tideover.events import records
 from tideover.message.envelope import Client, SessionId
-from tideover.outbound.connection import ConnectionFailed
+from tideover.outbound.connection import Connection, ConnectionFailed
 from tideover.outbound.transport import connect
 from tideover.primary.interface import NextHop, NoRoute, PrimaryState, Route, Trouble
 from tideover.spool.interface import DomainHold, Filter, SpoolUnavailable, State
@@ -745,6 +745,60 @@ def test_stop_does_not_wait_longer_than_its_grace():
             assert time.monotonic() - began < 1.0
             assert any(isinstance(e, records.DeliveryUnknown) for e in rig.events)
             assert [row.state for row in await rig.rows(queue_id)] == [State.QUEUED]
+
+    run(scenario)
+
+
+def test_what_was_delivered_before_a_fault_of_ours_is_not_sent_again(monkeypatch):
+    async def scenario():
+        begin = Connection.transact
+
+        async def faulty(connection, mail, content):
+            if connection.transactions:
+                raise ZeroDivisionError
+            return await begin(connection, mail, content)
+
+        monkeypatch.setattr(Connection, "transact", faulty)
+        async with Peer(["PIPELINING", "LIMITS RCPTMAX=2"]) as peer:
+            rig = Rig(route_to(peer.port))
+            async with rig.running():
+                queue_id = await rig.put(*(f"u{n}@example.com" for n in range(3)))
+                closed, put_off = State.DELIVERED, State.DEFERRED
+                await rig.state(queue_id, closed, closed, put_off)
+                assert len(peer.messages) == 1
+
+    run(scenario)
+
+
+def test_4xx_to_every_message_does_not_speed_us_up():
+    async def scenario():
+        def behave(step):
+            if step.verb == "MAIL":
+                return Reaction("450 4.7.1 too much mail from you", delay=0.005)
+            return None
+
+        async with Peer(behave=behave) as peer:
+            rig = Rig(route_to(peer.port), first_connections=2, max_connections=20)
+            for _ in range(60):
+                await rig.put(notify=False)
+            async with rig.running():
+                await rig.told(records.DeliveryDeferred, 60)
+            assert peer.most_open <= 2
+
+    run(scenario)
+
+
+def test_the_words_of_a_failed_host_are_kept_with_its_name_not_as_a_reply():
+    async def scenario():
+        def behave(step):
+            return Reaction("421 4.3.2 inner.host closing") if step.verb == "MAIL" else None
+
+        async with Peer(behave=behave) as peer, Rig(route_to(peer.port)).running() as rig:
+            ids = [await rig.put() for _ in range(3)]
+            await rig.told(records.PrimaryChanged, 2)
+            while not (reply := (await rig.rows(ids[-1]))[0].last_reply):
+                await asyncio.sleep(0.005)
+            assert reply.startswith(f"mx{peer.port}.example[127.0.0.1]:{peer.port}: ")
 
     run(scenario)
 

@@ -24,7 +24,8 @@ async def attempt(connection: Connection, claim: Claim, spool: Spool) -> Outcome
     """Send a claim's message to all its leased recipients.
 
     A recipient without an outcome: the message is no longer in the spool (quarantined as damaged,
-    or removed). When the spool can't be read now, the message is put off.
+    or removed). When the spool can't be read now, or by a fault of ours, the rest is put off; what
+    was delivered before stays so.
     """
     outcomes: Outcomes = []
     try:
@@ -32,10 +33,18 @@ async def attempt(connection: Connection, claim: Claim, spool: Spool) -> Outcome
     except (MessageDamaged, KeyError):
         pass  # the spool has told; what was delivered before is in the outcomes
     except SpoolError as error:
-        done = {index for index, _ in outcomes}
-        trouble = Deferred(f"the spool can't be read: {error}", message_specific=True)
-        outcomes += [(index, trouble) for index in claim.indexes if index not in done]
+        _put_off(claim, outcomes, f"the spool can't be read: {error}")
+    except Exception as error:
+        connection.abort("internal error")
+        _put_off(claim, outcomes, f"internal error: {type(error).__name__}: {error}")
     return outcomes
+
+
+def _put_off(claim: Claim, outcomes: Outcomes, text: str) -> None:
+    """Defer the recipients that have no outcome yet."""
+    done = {index for index, _ in outcomes}
+    trouble = Deferred(text, message_specific=True)
+    outcomes += [(index, trouble) for index in claim.indexes if index not in done]
 
 
 async def _send(connection: Connection, claim: Claim, spool: Spool, outcomes: Outcomes) -> None:

@@ -277,16 +277,14 @@ class Drain:
                 self._again(claim)
                 if answered:
                     return True
-                ended = connection.ended
-                self._strain(ended.text if ended else "closed", connection.hop, productive=False)
+                self._strain(f"{connection.host}: closed", connection.hop, productive=False)
                 return False
             trouble = await self._deliver(connection, claim)
             if trouble is not None:
-                self._strain(trouble, connection.hop, productive=answered > 0)
+                reason = f"{connection.host}: {trouble}"
+                self._strain(reason, connection.hop, productive=answered > 0)
                 return False
             answered += 1
-            if self._pace.succeeded():
-                self._poke.set()
             self._improved()
             if not connection.usable():
                 return True
@@ -310,7 +308,7 @@ class Drain:
         """One message to its end. Returns what is wrong with the connection, if it is."""
         self.in_flight += 1
         try:
-            outcomes = await self._attempt(connection, claim)
+            outcomes = await attempt(connection, claim, self._context.spool)
             trouble = _trouble(outcomes)
             if trouble is None:
                 self._troubles.forget(claim.message.queue_id)
@@ -325,17 +323,16 @@ class Drain:
                 outcomes = [(index, Deferred(trouble, message_specific=True))
                             for index, _ in outcomes]  # fmt: skip
             await self._settle(connection, claim, outcomes)
+            # A 4xx may be about the message alone, or a kind word for too much: no reason to grow.
+            if (
+                trouble is None
+                and not all(type(outcome) is Deferred for _, outcome in outcomes)
+                and self._pace.succeeded()
+            ):
+                self._poke.set()
             return trouble
         finally:
             self.in_flight -= 1
-
-    async def _attempt(self, connection: Connection, claim: Claim) -> Outcomes:
-        try:
-            return await attempt(connection, claim, self._context.spool)
-        except Exception as error:
-            connection.abort("internal error")
-            text = f"internal error: {type(error).__name__}: {error}"
-            return [(index, Deferred(text, message_specific=True)) for index in claim.indexes]
 
     def _conclude(self, connection: Connection, claim: Claim, outcomes: Outcomes) -> Ending:
         context = self._context

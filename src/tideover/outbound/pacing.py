@@ -1,7 +1,8 @@
 """How many connections a destination bears: additive increase, halving. Pure.
 
 A primary that has just come back is met gently: a few connections at first, one more for each
-round in which every one of them has delivered, half of them as soon as it shows strain.
+round in which every one of them has delivered, half of them as soon as it shows strain. What it
+puts off message by message makes them neither more nor fewer.
 
 Invariant: 1 <= allowed <= maximum.
 """

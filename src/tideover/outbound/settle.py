@@ -84,7 +84,10 @@ def conclude_attempt(
 
 
 def return_unused(claims: Sequence[Claim], reason: str | None) -> tuple[Settlement, ...]:
-    """Claims that were not tried go back to the queue; the reason, if any, is kept for people."""
+    """Claims that were not tried go back to the queue; the reason, if any, is kept for people.
+
+    It must not begin as a reply: a report would quote it, with the names of hosts that it holds.
+    """
     return tuple(
         Settlement(
             queue_id=claim.message.queue_id,
