@@ -11,6 +11,8 @@ the last octet, and a body must keep `min_data_rate`.
 import asyncio
 from typing import Final, cast
 
+from msgspec.structs import replace
+
 from tideover.config.model import Smtp
 from tideover.events.records import (
     CommandRefused,
@@ -58,7 +60,6 @@ TIMED_OUT = reply(421, "4.4.2", "Timeout; closing the connection")
 TOO_SLOW = reply(421, "4.4.2", "Data comes too slowly; closing the connection")
 SHUTTING_DOWN = reply(421, "4.3.2", "Shutting down; try again later")
 BUSY = reply(421, "4.7.0", "Too many connections; try again later")
-INTERNAL = reply(451, "4.3.0", "Local trouble; try again later")
 
 
 class Connection(asyncio.Protocol):
@@ -169,8 +170,7 @@ class Connection(asyncio.Protocol):
         return self._house.config.smtp
 
     def _set_peer(self, address: str, port: int) -> None:
-        self._client = Client(session=self._client.session, address=address, port=port, helo="",
-                              protocol="SMTP")  # fmt: skip
+        self._client = replace(self._client, address=address, port=port)
 
     def _welcome(self) -> None:
         refusal = self._house.limits.admit(self._client.address)
@@ -289,14 +289,7 @@ class Connection(asyncio.Protocol):
 
     def _hello(self, name: str, *, extended: bool) -> None:
         protocol = ("ESMTPS" if self._session.secure else "ESMTP") if extended else "SMTP"
-        self._client = Client(
-            session=self._client.session,
-            address=self._client.address,
-            port=self._client.port,
-            helo=name,
-            protocol=protocol,
-            tls=self._client.tls,
-        )
+        self._client = replace(self._client, helo=name, protocol=protocol)
         self._session.accept()
 
     def _log_rejected(self, event: CommandRejected) -> None:
@@ -402,10 +395,8 @@ class Connection(asyncio.Protocol):
         self._transport = secured
         tls = secured.get_extra_info("ssl_object")
         cipher = tls.cipher()
-        self._client = Client(
-            session=self._client.session,
-            address=self._client.address,
-            port=self._client.port,
+        self._client = replace(
+            self._client,
             helo="",
             protocol="ESMTPS",
             tls=f"{tls.version()} {cipher[0]}" if cipher else tls.version(),
@@ -459,11 +450,10 @@ class Connection(asyncio.Protocol):
             self._transaction.abort()
         self._session.shut_down(answer, reason)
         self._reason = reason
-        if out := self._session.data_to_send():
-            self._transport.write(out)
         self._close()
 
     def _close(self) -> None:
+        """Send what is still to be said, then close."""
         if self._gone:
             return
         if out := self._session.data_to_send():

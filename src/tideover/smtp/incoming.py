@@ -45,8 +45,9 @@ class IncomingBody:
         self._chunks.left = self.chunk_size = octets
         self._last = last
 
-    def skip_chunk(self) -> int:
-        """How many octets of the chunk are still to come; they are not read here any more."""
+    @property
+    def chunk_left(self) -> int:
+        """How many octets of the chunk are still to come."""
         return self._chunks.left
 
     def read_data(self, buffer: bytearray) -> BodyChunk | BodyRejected | Progress:

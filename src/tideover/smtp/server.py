@@ -193,7 +193,7 @@ class ServerSession:
         if answer.code == 421:
             self.shut_down(answer, "refused")
         elif isinstance(event, BodyStart) and event.chunking and self._body is not None:
-            octets = self._body.skip_chunk()
+            octets = self._body.chunk_left
             self._end_transaction(Step.FAIL)
             self._skip_then(octets, answer)
         else:
