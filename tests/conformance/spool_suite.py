@@ -280,7 +280,7 @@ class SpoolSuite:
             assert claimed.indexes == (0, 1, 2)
             await spool.settle([settled(queue_id, to(State.QUEUED, 0))], now=NOW)
             await claim(spool, lease=1)
-            (lost,) = await spool.recover(now=NOW, all_leases=True)
+            (lost,) = await spool.lost(now=NOW, all_leases=True)
             assert lost.addresses == ("a@here.example", "b@here.example", "c@here.example")
 
         self.run(test)
@@ -434,13 +434,20 @@ class SpoolSuite:
             fresh = await put(spool, to=("c@there.example",))
             await claim(spool, lease=10)
             await claim(spool, THERE, lease=100)
-            assert not await spool.recover(now=NOW + 9)
-            lost = await spool.recover(now=NOW + 10)
+            assert not await spool.lost(now=NOW + 9)
+            await spool.recover(now=NOW + 9)
+            assert await state_of(spool, old) is State.LEASED
+            lost = await spool.lost(now=NOW + 10)
+            assert await state_of(spool, old) is State.LEASED, "asking changes nothing"
+            await spool.recover(now=NOW + 10)
             assert lost == [
                 Lost(queue_id=old, domain=HERE, addresses=("a@here.example", "b@here.example"))
             ]
             assert await state_of(spool, fresh) is State.LEASED
-            assert len(await spool.recover(now=NOW, all_leases=True)) == 1
+            assert not await spool.lost(now=NOW + 10)
+            assert len(await spool.lost(now=NOW, all_leases=True)) == 1
+            await spool.recover(now=NOW, all_leases=True)
+            assert await state_of(spool, fresh) is State.QUEUED
             assert len(await claim(spool)) == 1
 
         self.run(test)
@@ -450,8 +457,8 @@ class SpoolSuite:
             queue_id = await put(spool)
             await claim(spool, lease=10)
             await spool.extend([queue_id], lease=100, now=NOW + 5)
-            assert not await spool.recover(now=NOW + 50)
-            assert len(await spool.recover(now=NOW + 105)) == 1
+            assert not await spool.lost(now=NOW + 50)
+            assert len(await spool.lost(now=NOW + 105)) == 1
 
         self.run(test)
 

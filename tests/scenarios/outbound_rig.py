@@ -58,12 +58,20 @@ class Rig:
     """A dispatcher at work. `events` is all that it told."""
 
     def __init__(
-        self, route: Route | NoRoute | dict, *, spool=None, router=None, tls=True, **changes
+        self,
+        route: Route | NoRoute | dict,
+        *,
+        spool=None,
+        router=None,
+        tls=True,
+        also=None,
+        **changes,
     ) -> None:
         self.spool = spool if spool is not None else MemorySpool()
         self.routes = router if router is not None else Routes()
         self.routes.table |= route if isinstance(route, dict) else {DOMAIN: route}
         self.events: list[Event] = []
+        self._also = also
         self._told = asyncio.Event()
         self.dispatcher = Dispatcher(
             self.spool,
@@ -77,6 +85,8 @@ class Rig:
 
     def _tell(self, event: Event) -> None:
         self.events.append(event)
+        if self._also is not None:
+            self._also(event)
         self._told.set()
 
     @contextlib.asynccontextmanager

@@ -698,20 +698,6 @@ def test_stop_does_not_wait_for_dns():
     run(scenario)
 
 
-def test_leases_of_a_dead_process_are_told_as_unknown_and_sent():
-    async def scenario():
-        async with Peer() as peer:
-            rig = Rig(route_to(peer.port))
-            queue_id = await rig.put(notify=False)
-            await rig.spool.claim(DOMAIN, limit=9, lease=999, now=time.time())
-            async with rig.running():
-                (unknown,) = await rig.told(records.DeliveryUnknown)
-                assert unknown.message == queue_id
-                await rig.told(records.Delivered)
-
-    run(scenario)
-
-
 def test_stop_finishes_the_transaction_under_way_and_returns_the_rest():
     async def scenario():
         def behave(step):

@@ -16,7 +16,8 @@ import contextlib
 import math
 import random
 import ssl
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 from tideover.config.model import Outbound
@@ -29,7 +30,7 @@ from tideover.outbound.ledger import LEASE, Ledger
 from tideover.outbound.routing import Routing
 from tideover.outbound.settle import RETRY, Settler
 from tideover.primary.interface import PrimaryState, Router
-from tideover.spool.interface import DomainHold, Filter, Lost, Spool, SpoolError, State
+from tideover.spool.interface import DomainHold, Filter, Spool, SpoolError, State
 
 _T = TypeVar("_T")
 
@@ -180,8 +181,9 @@ class Dispatcher:
     # Beginning and end
 
     async def _begin(self) -> None:
-        lost = await self._insist(lambda: self._spool.recover(now=self._clock(), all_leases=True))
-        self._tell_lost(lost, "the daemon ended during the attempt")
+        await self._insist(
+            partial(self._recover, "the daemon ended during the attempt", all_leases=True)
+        )
         for hold in await self._insist(self._spool.domain_holds):
             self.set_hold(hold.domain, hold)
         self._leases_at = self._clock() + LEASE / 3
@@ -223,7 +225,7 @@ class Dispatcher:
         if self._leases_at <= now:
             if aged := self._ledger.aged(now):
                 await self._spool.extend(aged, lease=LEASE, now=now)
-            self._tell_lost(await self._spool.recover(now=now), "its process was lost")
+            await self._recover("its process was lost")
             self._leases_at = now + LEASE / 3
         if self._wake_at <= now:
             await self._wake(now)
@@ -266,7 +268,14 @@ class Dispatcher:
         self._next_survey = now + max(1.0, cost * _SURVEY_SHARE)
         self._survey_at = max(self._next_survey, now + SURVEY)
 
-    def _tell_lost(self, lost: Sequence[Lost], reason: str) -> None:
+    async def _recover(self, reason: str, *, all_leases: bool = False) -> None:
+        """Queue again what was leased to the dead. The log has it before the spool forgets it:
+        who dies in between tells it twice, never not at all (I12).
+        """
+        now = self._clock()
+        lost = await self._spool.lost(now=now, all_leases=all_leases)
+        if not lost:
+            return
         for one in lost:
             self._emit(
                 DeliveryUnknown(
@@ -277,6 +286,9 @@ class Dispatcher:
                     reason=reason,
                 )
             )
+        await asyncio.sleep(0)  # events are written at the next turn of the loop
+        await self._spool.recover(now=now, all_leases=all_leases)
+        for one in lost:
             self.notify(one.domain)
 
     # Parts of the above

@@ -304,7 +304,12 @@ class Settler:
         self._running: asyncio.Task[None] | None = None
 
     async def settle(self, settlements: tuple[Settlement, ...], events: tuple[Event, ...]) -> None:
-        """Store, then tell. Returns when it is durable."""
+        """Store, then tell; but tell first of an unknown end, for the message may come twice then,
+        and that must not be found out from the primary (I12). Returns when it is durable.
+        """
+        for event in events:
+            if isinstance(event, records.DeliveryUnknown):
+                self._emit(event)
         if settlements:
             loop = asyncio.get_running_loop()
             stored: asyncio.Future[None] = loop.create_future()
@@ -313,7 +318,8 @@ class Settler:
                 self._running = loop.create_task(self._run())
             await stored
         for event in events:
-            self._emit(event)
+            if not isinstance(event, records.DeliveryUnknown):
+                self._emit(event)
 
     async def _run(self) -> None:
         try:

@@ -242,8 +242,11 @@ class Spool(Protocol):
     async def extend(self, queue_ids: Sequence[QueueId], *, lease: float, now: float) -> None:
         """Lengthen leases that we hold, for bodies that take long to send."""
 
-    async def recover(self, *, now: float, all_leases: bool = False) -> Sequence[Lost]:
-        """Return leases that ran out (at start: all) to the queue and say which they were."""
+    async def lost(self, *, now: float, all_leases: bool = False) -> Sequence[Lost]:
+        """Leases that ran out (at start: all). Told before `recover` forgets them (I12)."""
+
+    async def recover(self, *, now: float, all_leases: bool = False) -> None:
+        """Return leases that ran out (at start: all) to the queue."""
 
     async def wake(self, *, now: float) -> float | None:
         """Move deferred recipients whose time has come to queued. Returns the next such time.

@@ -198,21 +198,28 @@ class MemorySpool:
             if held := self._messages.get(queue_id):
                 held.leases = dict.fromkeys(held.leases, now + lease)
 
-    async def recover(self, *, now: float, all_leases: bool = False) -> Sequence[Lost]:
-        """Return leases that ran out, or all, to the queue."""
-        self._check()
+    async def lost(self, *, now: float, all_leases: bool = False) -> Sequence[Lost]:
+        """Leases that ran out, or all."""
         lost: dict[tuple[QueueId, str], list[str]] = {}
-        for held in self._in_order():
-            for row in held.message.recipients:
-                if row.state is not State.LEASED:
-                    continue
-                if all_leases or held.leases[row.index] <= now:
-                    held.change(row.index, state=State.QUEUED, changed_at=now)
-                    key = held.message.queue_id, row.domain
-                    lost.setdefault(key, []).append(row.address)
+        for held, row in self._overdue(now, all_leases):
+            lost.setdefault((held.message.queue_id, row.domain), []).append(row.address)
         return [
             Lost(queue_id=queue_id, domain=domain, addresses=tuple(addresses))
             for (queue_id, domain), addresses in sorted(lost.items())
+        ]
+
+    async def recover(self, *, now: float, all_leases: bool = False) -> None:
+        """Return leases that ran out, or all, to the queue."""
+        for held, row in self._overdue(now, all_leases):
+            held.change(row.index, state=State.QUEUED, changed_at=now)
+
+    def _overdue(self, now: float, all_leases: bool) -> list[tuple[_Held, RecipientRow]]:
+        self._check()
+        return [
+            (held, row)
+            for held in self._in_order()
+            for row in held.message.recipients
+            if row.state is State.LEASED and (all_leases or held.leases[row.index] <= now)
         ]
 
     async def wake(self, *, now: float) -> float | None:

@@ -124,7 +124,7 @@ def test_I1_messages_survive_closing_and_opening(path):
     async def look(spool):
         assert [m.queue_id for m in await spool.select(Filter())] == ids
         assert await body_of(spool, ids[2]) == b"x" * 3 * CHUNK
-        assert len(await spool.recover(now=NOW, all_leases=True)) == 1
+        assert len(await spool.lost(now=NOW, all_leases=True)) == 1
         assert spool.new_id(0.0) > ids[2]
 
     with_spool(path, look)

@@ -67,7 +67,7 @@ DELETE FROM chunk WHERE id BETWEEN :first AND :last
 UPDATE recipient SET lease_until = :until
 WHERE state = 'leased' AND message_id IN (SELECT value FROM json_each(:ids_json))
 
--- name: recover_pick
+-- name: lost
 SELECT json_group_array(json_array(message_id, domain, idx, address))
 FROM recipient
 WHERE state = 'leased' AND (:all OR lease_until <= :now)

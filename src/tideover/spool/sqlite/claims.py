@@ -100,20 +100,21 @@ def extend(tx: Transaction, queue_ids: Sequence[QueueId], until: float) -> None:
     tx.execute(_Q["lease_extend"], {"ids_json": ids_json, "until": until})
 
 
-def recover(tx: Transaction, *, now: float, all_leases: bool) -> Sequence[Lost]:
-    """Leases that ran out become queued again."""
-    limits = {"now": now, "all": all_leases}
-    rows = _decode_lost(str(tx.value(_Q["recover_pick"], limits)))
-    if not rows:
-        return ()
-    tx.execute(_Q["recover"], limits)
-    lost: dict[tuple[int, str], list[str]] = defaultdict(list)
+def lost(tx: Transaction, *, now: float, all_leases: bool) -> Sequence[Lost]:
+    """Leases that ran out."""
+    rows = _decode_lost(str(tx.value(_Q["lost"], {"now": now, "all": all_leases})))
+    addressed: dict[tuple[int, str], list[str]] = defaultdict(list)
     for number, domain, _, address in sorted(rows):
-        lost[number, domain].append(address)
+        addressed[number, domain].append(address)
     return [
         Lost(queue_id=id_text(number), domain=domain, addresses=tuple(addresses))
-        for (number, domain), addresses in lost.items()
+        for (number, domain), addresses in addressed.items()
     ]
+
+
+def recover(tx: Transaction, *, now: float, all_leases: bool) -> None:
+    """Leases that ran out become queued again."""
+    tx.execute(_Q["recover"], {"now": now, "all": all_leases})
 
 
 def wake(tx: Transaction, now: float) -> float | None:

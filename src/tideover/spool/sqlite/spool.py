@@ -95,9 +95,13 @@ class SqliteSpool:
         """Lengthen leases that we hold."""
         await self._call(partial(claims.extend, queue_ids=queue_ids, until=now + lease))
 
-    async def recover(self, *, now: float, all_leases: bool = False) -> Sequence[Lost]:
+    async def lost(self, *, now: float, all_leases: bool = False) -> Sequence[Lost]:
+        """Leases that ran out, or all."""
+        return await self._call(partial(claims.lost, now=now, all_leases=all_leases))
+
+    async def recover(self, *, now: float, all_leases: bool = False) -> None:
         """Return leases that ran out, or all, to the queue."""
-        return await self._call(partial(claims.recover, now=now, all_leases=all_leases))
+        await self._call(partial(claims.recover, now=now, all_leases=all_leases))
 
     async def wake(self, *, now: float) -> float | None:
         """Move deferred recipients whose time has come to queued."""
