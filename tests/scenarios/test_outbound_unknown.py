@@ -56,6 +56,32 @@ def test_i12_leases_of_a_dead_process_are_told_as_unknown_and_sent(tmp_path):
     run(scenario)
 
 
+def test_nothing_is_claimed_while_the_leases_of_the_dead_are_recovered():
+    class Slow(MemorySpool):
+        async def lost(self, *, now, all_leases=False):
+            found = await super().lost(now=now, all_leases=all_leases)
+            await asyncio.sleep(0.2)
+            return found
+
+    async def scenario():
+        def behave(step):
+            return Reaction("250 ok", delay=0.3) if step.verb == "BODY" else None
+
+        async with Peer(behave=behave) as peer:
+            rig = Rig(route_to(peer.port), spool=Slow())
+            await rig.put(notify=False)
+            await rig.spool.claim(DOMAIN, limit=9, lease=999, now=time.time())
+            async with rig.running():
+                await asyncio.sleep(0.05)
+                await rig.put()
+                await rig.dispatcher.flush()
+                await rig.told(records.Delivered, 2)
+                await asyncio.sleep(0.5)
+            assert len(peer.messages) == 2
+
+    run(scenario)
+
+
 def test_i12_an_unknown_end_is_on_disk_before_the_message_is_queued_again(tmp_path):
     async def scenario():
         lost = []

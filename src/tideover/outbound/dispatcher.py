@@ -125,7 +125,7 @@ class Dispatcher:
             if lane.destination is not None:
                 lane.destination.hurry()
             elif lane.mail:
-                self._routing.ask(lane)
+                self._ask(lane)
         self._survey_at = 0.0
         self._poke.set()
         return count
@@ -164,6 +164,10 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Work until cancelled; then stop cleanly, within the grace period."""
+        # before anything is claimed: what is leased now, nobody holds
+        await self._insist(
+            partial(self._recover, "the daemon ended during the attempt", all_leases=True)
+        )
         async with asyncio.TaskGroup() as group:
             self._group = group
             try:
@@ -181,9 +185,6 @@ class Dispatcher:
     # Beginning and end
 
     async def _begin(self) -> None:
-        await self._insist(
-            partial(self._recover, "the daemon ended during the attempt", all_leases=True)
-        )
         for hold in await self._insist(self._spool.domain_holds):
             self.set_hold(hold.domain, hold)
         self._leases_at = self._clock() + LEASE / 3
