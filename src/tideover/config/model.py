@@ -7,7 +7,6 @@ themselves are plain frozen dataclasses. Durations are seconds (float), sizes oc
 from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
-from os.path import join
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -30,9 +29,11 @@ from tideover.config.values import (
     parse_hostname,
     parse_network,
     parse_primary,
+    parse_public_key,
     parse_resolver,
     parse_size,
     parse_source,
+    source_beside,
 )
 
 
@@ -49,8 +50,8 @@ def _beside_file(path: Path, info: ValidationInfo) -> Path:
 
 
 def _source_beside_file(source: str, info: ValidationInfo) -> str:
-    kind, _, path = parse_source(source).partition(":")
-    return f"{kind}:{join(info.context, path)}" if info.context else source
+    name = parse_source(source)
+    return source_beside(name, info.context) if info.context else name
 
 
 Duration = Annotated[
@@ -79,9 +80,14 @@ Primary = Annotated[
     PlainValidator(parse_primary),
     Kind("next hops", '["mail.example.com:25"] or "mx"'),
 ]
-Source = Annotated[
+SourceName = Annotated[
     str, AfterValidator(_source_beside_file), Kind("source", '"file:example.com.recipients"')
 ]
+PublicKey = Annotated[
+    str, AfterValidator(parse_public_key), Kind("key", "32 octets (Ed25519) in base64")
+]
+Switch = Annotated[bool, Strict(), Kind("switch", "true or false")]
+Percent = Annotated[int, Strict(), Field(ge=0, le=100), Kind("percent", "0 to 100")]
 File = Annotated[
     Path, AfterValidator(_beside_file), Kind("path", "absolute, or relative to this file")
 ]
@@ -105,6 +111,41 @@ class WhenPrimaryUp(StrEnum):
     PASS_THROUGH = "pass-through"  # noqa: S105 - not a password
     DEFER = "defer"
     ACCEPT = "accept"
+
+
+class MinConfidence(StrEnum):
+    """The kinds of knowledge that can be a reason to accept, the surest first."""
+
+    LISTED = "listed"
+    HASHED = "hashed"
+    LEARNED = "learned"
+    PATTERN = "pattern"
+    CATCH_ALL = "catch-all"
+
+
+class HoneypotAction(StrEnum):
+    """What becomes of mail for a honeypot."""
+
+    REJECT = "reject"
+    SWALLOW = "swallow"
+
+
+class SourceFormat(StrEnum):
+    """How a file, an HTTP answer or a program's output is written. AUTO goes by its name."""
+
+    AUTO = "auto"
+    PLAIN = "plain"
+    POSTFIX = "postfix"
+    ALIASES = "aliases"
+    CSV = "csv"
+    PASSWD = "passwd"  # noqa: S105 - a format
+
+
+class SourceMode(StrEnum):
+    """FULL: the whole list is loaded now and then. LOOKUP: asked for each address."""
+
+    FULL = "full"
+    LOOKUP = "lookup"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,11 +243,18 @@ class Outbound:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Console:
-    """[console]: the web console's address. Read and checked; it is served by a later release."""
+    """[console]: the HTTP interface, to which primaries push their feeds."""
 
     __pydantic_config__ = _STRICT
 
-    listen: Annotated[Listen | None, _doc("Address of the web console, ADDRESS:PORT.")] = None
+    listen: Annotated[Listen | None, _doc("Address of the HTTP interface, ADDRESS:PORT.")] = None
+    tls_certificate: Annotated[
+        File | None,
+        _doc("PEM file with certificate and chain: serve HTTPS. Without it, loopback only."),
+    ] = None
+    tls_key: Annotated[
+        File | None, _doc("PEM file with the key. Default: it is in tls_certificate.")
+    ] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,6 +267,104 @@ class Log:
         Size, _doc("Octets that the event log in data_dir may take; the oldest goes first.")
     ] = 256 * 1024 * 1024
     level: Annotated[Level, _doc("Least level that is written to stderr.")] = "info"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """[sources."SOURCE"]: details of one source, under the text by which domains name it."""
+
+    __pydantic_config__ = _STRICT
+
+    refresh: Annotated[
+        Timeout | None,
+        _doc("Time between two loads. Default: 1s for a file, 5m otherwise; a feed says its own."),
+    ] = None
+    retry: Annotated[
+        Timeout, _doc("Time to the next try after a failed load; doubles up to an hour.")
+    ] = 10.0
+    timeout: Annotated[Timeout, _doc("How long one load may take.")] = 300.0
+    lookup_timeout: Annotated[Timeout, _doc("How long one lookup may take.")] = 10.0
+    expire: Annotated[
+        Duration,
+        _doc(
+            "How long after the last good load the silence of a source in trouble still means 550; "
+            "then, and with 0s at once, 450. A feed says its own."
+        ),
+    ] = 0.0
+    format: Annotated[
+        SourceFormat,
+        _doc('How the list is written; "auto" goes by the name: aliases, passwd, csv.'),
+    ] = SourceFormat.AUTO
+    column: Annotated[
+        Text | None, _doc("CSV: the column with the addresses. Default: one named like that.")
+    ] = None
+    max_size: Annotated[Size, _doc("Largest list that is read.")] = 1024 * 1024 * 1024
+    max_mistakes: Annotated[
+        Percent, _doc("Malformed lines, in percent, beyond which a load is refused as a whole.")
+    ] = 1
+    max_shrink: Annotated[
+        Percent,
+        _doc("Loss of entries, in percent, beyond which a load waits for an operator's word."),
+    ] = 20
+    url: Annotated[
+        Text | None,
+        _doc(
+            'Where it is: "ldap://HOST" or "ldaps://HOST"; "postgresql://…", "mysql://…", '
+            '"sqlite:PATH".'
+        ),
+    ] = None
+    password_file: Annotated[
+        File | None, _doc("LDAP, SQL: file with the password. HTTP: with the bearer token.")
+    ] = None
+    ca_file: Annotated[
+        File | None, _doc("PEM file with the authorities to trust. Default: the system's.")
+    ] = None
+    mode: Annotated[
+        SourceMode, _doc('LDAP, SQL: load the whole list, or "lookup": ask for each address.')
+    ] = SourceMode.FULL
+    query: Annotated[
+        Text | None,
+        _doc(
+            "SQL: one SELECT whose first column is an address or local part. It may use :domain "
+            "and, for lookups, :local and :address."
+        ),
+    ] = None
+    starttls: Annotated[Switch, _doc("LDAP: STARTTLS before anything is said.")] = False
+    bind_dn: Annotated[Text | None, _doc("LDAP: who we are. Default: anonymous.")] = None
+    base: Annotated[Text | None, _doc("LDAP: where the search begins.")] = None
+    filter: Annotated[
+        Text | None,
+        _doc(
+            "LDAP: which entries; {domain}, {local} and {address} stand for their escaped values. "
+            "Default: all with one of the attributes."
+        ),
+    ] = None
+    attributes: Annotated[
+        tuple[Text, ...], _doc("LDAP: attributes that hold addresses.", min_length=1)
+    ] = ("mail", "mailLocalAddress", "proxyAddresses")
+    page_size: Annotated[Count, _doc("LDAP: entries in one page (RFC 2696).", ge=1)] = 500
+    max_lookups: Annotated[Count, _doc("Lookups, or callouts to one primary, at once.", ge=1)] = 4
+    max_rate: Annotated[Count, _doc("Callouts to one primary in a minute.", ge=1)] = 120
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Discover:
+    """[discover]: domains taken in because their MX set names us, for listed owners only."""
+
+    __pydantic_config__ = _STRICT
+
+    primary_hosts: Annotated[
+        tuple[DomainName, ...],
+        _doc("Hosts of owners that we serve: every better MX host of a domain must be one."),
+    ] = ()
+    primary_networks: Annotated[
+        tuple[Network, ...],
+        _doc("Networks of owners that we serve: every better MX host must lie in one."),
+    ] = ()
+    recipients: Annotated[
+        tuple[SourceName, ...], _doc("Their sources of valid recipients; as in a domain.")
+    ] = ("callout", "learn")
+    max_domains: Annotated[Count, _doc("So many are discovered at most.", ge=1)] = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,12 +381,31 @@ class Domain:
         ),
     ]
     recipients: Annotated[
-        tuple[Source, ...],
+        tuple[SourceName, ...],
         _doc(
-            'Sources of valid recipients: "file:PATH", relative to the configuration file.',
+            'Sources of valid recipients, in the order in which they are believed: "file:PATH", '
+            '"feed:PATH or URL", "feed:push", "https://…", "ldap:NAME", "sql:NAME", "command:…", '
+            '"callout", "learn". "{domain}" stands for the domain. Paths are relative to the '
+            "configuration file.",
             min_length=1,
         ),
     ]
+    feed_signer: Annotated[
+        PublicKey | None, _doc("Public key whose signature a feed: source must have.")
+    ] = None
+    feed_key_file: Annotated[
+        File | None, _doc("File with the secret hash key of a feed that does not carry it itself.")
+    ] = None
+    feed_push_token_file: Annotated[
+        File | None, _doc("File with the token with which a feed may be pushed by HTTPS PUT.")
+    ] = None
+    min_confidence: Annotated[
+        MinConfidence, _doc("The least that must be known of an address to take mail for it.")
+    ] = MinConfidence.CATCH_ALL
+    honeypots: Annotated[
+        HoneypotAction,
+        _doc('What a client hears for a honeypot: "reject" as if unknown, or "swallow".'),
+    ] = HoneypotAction.REJECT
     when_primary_up: Annotated[
         WhenPrimaryUp, _doc("What to do with mail that comes while the primary is up.")
     ] = WhenPrimaryUp.AUTO
@@ -282,6 +447,25 @@ class Config:
     dns: Annotated[Dns, _doc("How names are resolved.")] = field(default_factory=Dns)
     console: Annotated[Console, _doc("The web console.")] = field(default_factory=Console)
     log: Annotated[Log, _doc("The event log.")] = field(default_factory=Log)
+    sources: Annotated[dict[SourceName, Source], _doc("Details of recipient sources.")] = field(
+        default_factory=dict
+    )
+    discover: Annotated[Discover, _doc("Domains that are taken in because DNS names us.")] = field(
+        default_factory=Discover
+    )
+    domains_dir: Annotated[
+        File | None,
+        _doc(
+            "Directory with a file NAME.toml for each further domain, holding what its table would."
+        ),
+    ] = None
+    domains_from: Annotated[
+        SourceName | None,
+        _doc(
+            'Where further domains are named: "https://…" or "sql:NAME", which yield rows of '
+            "domain, primary and recipients."
+        ),
+    ] = None
     domains: Annotated[dict[DomainName, Domain], _doc("The domains that we back up.")] = field(
         default_factory=dict
     )

@@ -122,6 +122,8 @@ def write(value: object, kind: str) -> str:
         return f'"{write_duration(value)}"'
     if kind == "size" and isinstance(value, int):
         return f'"{write_size(value)}"'
+    if isinstance(value, bool):
+        return "true" if value else "false"
     if isinstance(value, int):
         return str(value)
     text = str(value).replace("\\", "\\\\").replace('"', '\\"')

@@ -6,7 +6,9 @@ system: no files, no look-ups.
 """
 
 import re
+from base64 import b64decode
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from os.path import join
 from typing import NamedTuple
 
 _DURATION = re.compile(r"(\d{1,12}(?:\.\d{1,9})?)(ms|s|m|h|d|w)", re.ASCII)
@@ -214,8 +216,59 @@ def parse_hostname(value: str) -> str:
 
 
 def parse_source(value: str) -> str:
-    """A recipient source: `file:PATH`."""
-    kind, _, rest = value.partition(":")
-    if kind != "file" or not rest or "\0" in rest:
-        raise ValueError('a recipient source is written like "file:PATH"')
+    """A recipient source, as in `Domain.recipients`: `KIND` or `KIND:REST`.
+
+    `source_kind` and `source_rest` take it apart again.
+    """
+    kind, rest = source_kind(value), source_rest(value)
+    if "\0" in value or "\n" in value or kind not in SOURCE_KINDS:
+        raise ValueError(f"a recipient source begins with one of {', '.join(SOURCE_KINDS)}")
+    if kind in _ALONE:
+        if rest:
+            raise ValueError(f'"{kind}" stands alone')
+    elif not rest or (kind in ("http", "https") and not rest.startswith("//")):
+        raise ValueError(f'such a source is written like "{_SOURCE_FORMS[kind]}"')
+    return value
+
+
+SOURCE_KINDS = ("file", "feed", "http", "https", "ldap", "sql", "command", "callout", "learn")
+_ALONE = ("callout", "learn")
+_SOURCE_FORMS = {
+    "file": "file:PATH",
+    "feed": "feed:PATH, feed:https://… or feed:push",
+    "http": "http://…",
+    "https": "https://…",
+    "ldap": "ldap:NAME",
+    "sql": "sql:NAME",
+    "command": "command:PROGRAM ARGUMENTS",
+}
+
+
+def source_kind(source: str) -> str:
+    """`"file"` of `"file:PATH"`."""
+    return source.partition(":")[0]
+
+
+def source_rest(source: str) -> str:
+    """`"PATH"` of `"file:PATH"`; `"//host/path"` of an URL."""
+    return source.partition(":")[2]
+
+
+def source_beside(source: str, directory: str) -> str:
+    """The source with a relative path made to start at `directory`."""
+    kind, rest = source_kind(source), source_rest(source)
+    is_path = kind == "file" or (kind == "feed" and rest != "push" and "://" not in rest)
+    return f"{kind}:{join(directory, rest)}" if is_path else source
+
+
+def parse_public_key(value: str) -> str:
+    """An Ed25519 public key (RFC 8032) in base64, 32 octets."""
+    try:
+        key = b64decode(value, validate=True)
+    except ValueError:
+        key = b""
+    if len(key) != 32:
+        raise ValueError(
+            "an Ed25519 public key: 32 octets in base64, as `recipients export` prints"
+        )
     return value

@@ -1,0 +1,120 @@
+"""A list of recipients of one domain, in memory; and its making from what a source yields."""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Final, Protocol
+
+from tideover.recipients.interface import NO_TERMS, Confidence, Match, Terms
+from tideover.recipients.patterns import Pattern, first_match
+
+ANY_DOMAIN: Final = ""
+"""The key for bare local parts: they count for each domain that uses the source."""
+
+
+class Listing(Protocol):
+    """One domain's recipients, never changed once made."""
+
+    def __len__(self) -> int:
+        """How many entries: names, patterns and the catch-all."""
+        ...
+
+    def find(self, key: str, base: str | None) -> "Match | Awaitable[Match | None] | None":
+        """What it has for a local part (`names.local_key`), as it stands or, failing that, without
+        its detail (`base`, None when there is none). Awaitable where that takes long.
+        """
+        ...
+
+    def names(self) -> Iterable[str]:
+        """The local parts in clear, as far as they are known."""
+        ...
+
+
+class NameList:
+    """Names in clear. `terms` holds only names with terms of their own, all of them in `names`."""
+
+    __slots__ = ("_names", "catch_all", "patterns", "terms")
+
+    def __init__(
+        self,
+        names: frozenset[str],
+        *,
+        terms: Mapping[str, Terms] | None = None,
+        patterns: Sequence[Pattern] = (),
+        catch_all: Terms | None = None,
+    ) -> None:
+        self._names = names
+        self.terms = terms
+        self.patterns = patterns
+        self.catch_all = catch_all
+
+    def __len__(self) -> int:
+        return len(self._names) + len(self.patterns) + (self.catch_all is not None)
+
+    def find(self, key: str, base: str | None) -> Match | None:
+        """As `Listing.find`; at once."""
+        for name in (key, base):
+            if name is not None and name in self._names:
+                terms = self.terms.get(name, NO_TERMS) if self.terms else NO_TERMS
+                return Match(Confidence.LISTED, name, terms)
+        if self.patterns:
+            keys = (key,) if base is None else (key, base)
+            if (pattern := first_match(self.patterns, *keys)) is not None:
+                return Match(Confidence.PATTERN, f"/{pattern.text}/", pattern.terms)
+        if self.catch_all is not None:
+            return Match(Confidence.CATCH_ALL, "the catch-all", self.catch_all)
+        return None
+
+    def names(self) -> frozenset[str]:
+        """The local parts."""
+        return self._names
+
+
+class ListBuilder:
+    """Collects what a source yields, by domain. Only `wanted` domains (A-labels) are kept."""
+
+    def __init__(self, wanted: Callable[[str], bool] = lambda _: True) -> None:
+        self._wanted = wanted
+        self._names: dict[str, set[str]] = {}
+        self._terms: dict[str, dict[str, Terms]] = {}
+        self._patterns: dict[str, list[Pattern]] = {}
+        self._catch_alls: dict[str, Terms] = {}
+        self.skipped = 0
+        """Entries of domains that are not wanted."""
+        self.count = 0
+        """Entries taken."""
+
+    def _takes(self, domain: str) -> bool:
+        if domain and domain not in self._names and not self._wanted(domain):
+            self.skipped += 1
+            return False
+        self.count += 1
+        return True
+
+    def add(self, local: str, domain: str = ANY_DOMAIN, terms: Terms = NO_TERMS) -> None:
+        """A name. `local` by `names.local_key`, `domain` by `names.a_label`."""
+        if self._takes(domain):
+            self._names.setdefault(domain, set()).add(local)
+            if terms is not NO_TERMS:
+                self._terms.setdefault(domain, {})[local] = terms
+
+    def add_pattern(self, pattern: Pattern, domain: str = ANY_DOMAIN) -> None:
+        """A pattern."""
+        if self._takes(domain):
+            self._patterns.setdefault(domain, []).append(pattern)
+
+    def add_catch_all(self, domain: str = ANY_DOMAIN, terms: Terms = NO_TERMS) -> None:
+        """All local parts of a domain."""
+        if self._takes(domain):
+            self._catch_alls[domain] = terms
+
+    def build(self) -> dict[str, NameList]:
+        """A list a domain; that of `ANY_DOMAIN` counts for every one."""
+        domains = self._names.keys() | self._patterns.keys() | self._catch_alls.keys()
+        return {
+            domain: NameList(
+                frozenset(self._names.get(domain, ())),
+                terms=self._terms.get(domain),
+                patterns=tuple(self._patterns.get(domain, ())),
+                catch_all=self._catch_alls.get(domain),
+            )
+            for domain in domains
+        }

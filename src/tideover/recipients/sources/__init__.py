@@ -1,0 +1,1 @@
+"""Where recipients are known from: one file a kind of source."""
