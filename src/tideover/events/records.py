@@ -78,11 +78,15 @@ class CertificateRejected(Event, frozen=True, kw_only=True):
 
 
 class RecipientsLoaded(Event, frozen=True, kw_only=True):
-    """A recipient source was read."""
+    """A recipient source was read. `domain` is "" when several use it; `mistakes` are the first
+    malformed lines, which were left out, and `bad` counts all of them.
+    """
 
     domain: str
     source: str
     addresses: int
+    mistakes: tuple[str, ...] = ()
+    bad: int = 0
 
 
 class RecipientsFailed(Event, frozen=True, kw_only=True):
@@ -135,6 +139,7 @@ class SessionClosed(Event, frozen=True, kw_only=True):
     seconds: float
     accepted: int = 0
     refused: int = 0
+    honeypots: int = 0
 
 
 class ConnectionRefused(Event, frozen=True, kw_only=True):
@@ -328,3 +333,29 @@ class SpoolSalvaged(Event, frozen=True, kw_only=True):
     copied: int
     quarantined: int
     lost: int
+
+
+# Honeypots
+
+
+class HoneypotHit(Event, frozen=True, kw_only=True):
+    """A client named a honeypot as a recipient; `source` says that it is one."""
+
+    session: str
+    client: str
+    sender: str
+    recipient: str
+    source: str
+
+
+class MessageSwallowed(Event, frozen=True, kw_only=True):
+    """A message was for honeypots alone, and the operator has such mail swallowed: the client was
+    told 250, and nothing is kept.
+    """
+
+    session: str
+    client: str
+    message: str
+    sender: str
+    recipients: tuple[str, ...]
+    size: int

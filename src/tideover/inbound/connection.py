@@ -86,6 +86,7 @@ class Connection(asyncio.Protocol):
         self._patience = Patience(self._opened)
         self._accepted = 0
         self._refused = 0
+        self._honeypots = 0
         self._reason = "eof"
         self._transport: asyncio.Transport
 
@@ -146,6 +147,7 @@ class Connection(asyncio.Protocol):
             self._transaction.abort()
         if not self._admitted:
             return
+        self._count_honeypots()
         self._house.limits.release(self._client.address)
         self._house.sink(
             SessionClosed(
@@ -155,6 +157,7 @@ class Connection(asyncio.Protocol):
                 seconds=round(self._loop.time() - self._opened, 3),
                 accepted=self._accepted,
                 refused=self._refused,
+                honeypots=self._honeypots,
             )
         )
 
@@ -245,8 +248,13 @@ class Connection(asyncio.Protocol):
     def _handle(self, event: Event) -> None:
         match event:
             case RcptTo():
-                self._answer(self._current.add_recipient(event))
+                answer = self._current.add_recipient(event)
+                if answer is None or isinstance(answer, Reply):
+                    self._answer(answer)
+                else:
+                    self._wait(asyncio.ensure_future(answer), self._recipient_known)
             case MailFrom():
+                self._count_honeypots()
                 self._transaction = Transaction(self._house, self._client, event)
                 self._answer(self._transaction.check_sender())
             case BodyStart():
@@ -273,6 +281,11 @@ class Connection(asyncio.Protocol):
             case Closing(reason=reason):
                 self._reason = reason
                 self._close()
+
+    def _count_honeypots(self) -> None:
+        """Those of the transaction before: a fact on the session, for whoever judges the client."""
+        if self._transaction is not None:
+            self._honeypots += len(self._transaction.honeypots)
 
     @property
     def _current(self) -> Transaction:
@@ -307,13 +320,17 @@ class Connection(asyncio.Protocol):
         )
 
     def _end_of_body(self, transaction: Transaction) -> None:
+        if transaction.swallowed:
+            transaction.swallow()
+            self._session.swallow_message(transaction.queue_id)
+            return
         outcome = transaction.commit()
         if isinstance(outcome, Reply):
             self._answer(outcome)
         else:
             self._wait(asyncio.ensure_future(outcome), self._committed)
 
-    # Waiting for the spool
+    # Waiting for the spool, or for a source of recipients
 
     def _wait(self, future: "asyncio.Future[object]", then: object) -> None:
         self._waiting = future
@@ -323,6 +340,14 @@ class Connection(asyncio.Protocol):
     def _waited(self) -> None:
         self._waiting = None
         self._patience.held_up(self._waiting_since, self._loop.time())
+
+    def _recipient_known(self, future: "asyncio.Future[Reply | None]") -> None:
+        self._waited()
+        if self._gone:
+            self._current.abort()
+        else:
+            self._answer(future.result())
+        self._go_on()
 
     def _piece_stored(self, future: "asyncio.Future[None]") -> None:
         self._waited()

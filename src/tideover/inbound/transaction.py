@@ -7,26 +7,34 @@ aborts its intake, so nothing half written stays.
 
 from collections.abc import Awaitable
 
-from tideover.events.records import CommandRefused, MessageAccepted, MessageRefused
+from tideover.events.records import (
+    CommandRefused,
+    HoneypotHit,
+    MessageAccepted,
+    MessageRefused,
+    MessageSwallowed,
+)
 from tideover.inbound.admission import reply_to
 from tideover.inbound.house import House
-from tideover.message.envelope import Client, Envelope, NewMessage, Recipient
+from tideover.message.envelope import Client, Envelope, Evidence, NewMessage, Recipient
 from tideover.message.headers import HopCounter
 from tideover.message.received import received
 from tideover.recipients.answer import answer
+from tideover.recipients.interface import Confidence, Finding, Verdict
 from tideover.smtp.events import MailFrom, RcptTo
 from tideover.smtp.receipt import Receipt
 from tideover.smtp.replies import Reply, reply
 from tideover.spool.interface import Intake, SpoolError
 
 LOOP = reply(554, "5.4.6", "Too many hops; this message is going in circles")
+TOO_LARGE = reply(552, "5.3.4", "Message too large for this recipient")
 
 
 class Transaction:
     """State of one transaction. `failure` is what its end will be answered whatever follows."""
 
-    __slots__ = ("_client", "_hops", "_house", "_intake", "_mail", "_recipients", "_sender",
-                 "failure", "queue_id")  # fmt: skip
+    __slots__ = ("_client", "_hops", "_house", "_intake", "_mail", "_max_size", "_recipients",
+                 "_sender", "failure", "honeypots", "queue_id", "size")  # fmt: skip
 
     def __init__(self, house: House, client: Client, mail: MailFrom) -> None:
         self._house = house
@@ -36,6 +44,9 @@ class Transaction:
         self._recipients: dict[str, Recipient] = {}
         self._hops = HopCounter()
         self._intake: Intake | None = None
+        self._max_size: int | None = None
+        self.honeypots: list[str] = []
+        self.size = 0
         self.queue_id = house.spool.new_id(house.clock())
         self.failure: Reply | None = None
 
@@ -43,28 +54,45 @@ class Transaction:
         """Whether mail can be taken at all now."""
         return self._house.admission.refusal(self._mail.size or 0)
 
-    def add_recipient(self, event: RcptTo) -> Reply | None:
-        """Take a recipient in, or say why not (I8: only addresses of configured domains)."""
+    def add_recipient(self, event: RcptTo) -> Awaitable[Reply | None] | Reply | None:
+        """Take a recipient in, or say why not (I8: only addresses of configured domains).
+
+        Awaitable where a source has to be asked first.
+        """
         house, mailbox = self._house, event.recipient
         address, domain = mailbox.text, mailbox.domain
         if not domain:
             domain = house.postmaster_domain
             address = f"{mailbox.text}@{domain}"
         finding = house.directory.lookup(mailbox.local, domain)
+        if isinstance(finding, Finding):
+            return self._judge(event, address, finding)
+        return self._judge_later(event, address, finding)
+
+    async def _judge_later(
+        self, event: RcptTo, address: str, finding: Awaitable[Finding]
+    ) -> Reply | None:
+        try:
+            found = await finding
+        except Exception as error:  # a bug in a source must not cost the client its session
+            found = Finding(verdict=Verdict.DEFER, reason=f"a bug: {type(error).__name__}")
+        return self._judge(event, address, found)
+
+    def _judge(self, event: RcptTo, address: str, finding: Finding) -> Reply | None:
+        """Act on what is known of a recipient."""
+        if finding.confidence is Confidence.HONEYPOT:
+            self._trapped(address, finding)
         refusal = answer(finding)
+        limit = finding.max_size
+        if refusal is None and limit is not None and (self._mail.size or 0) > limit:
+            refusal = TOO_LARGE
         if refusal is not None:
-            house.sink(
-                CommandRefused(
-                    session=self._client.session,
-                    client=self._client.address,
-                    command="RCPT",
-                    sender=self._sender,
-                    recipient=address,
-                    reply=str(refusal),
-                    reason=finding.reason or finding.standing.value,
-                )
-            )
+            self._refuse_recipient(address, refusal, finding)
             return refusal
+        if finding.verdict is Verdict.SWALLOW:
+            return None
+        if limit is not None:
+            self._max_size = min(limit, self._max_size or limit)
         # the same mailbox named twice gets the message once
         self._recipients.setdefault(
             address.lower(),
@@ -77,16 +105,47 @@ class Transaction:
         )
         return None
 
+    def _trapped(self, address: str, finding: Finding) -> None:
+        """Note that the client wrote to a honeypot: a fact for whoever judges it later."""
+        self.honeypots.append(address)
+        self._house.sink(
+            HoneypotHit(
+                session=self._client.session,
+                client=self._client.address,
+                sender=self._sender,
+                recipient=address,
+                source=finding.source or "",
+            )
+        )
+
+    def _refuse_recipient(self, address: str, refusal: Reply, finding: Finding) -> None:
+        self._house.sink(
+            CommandRefused(
+                session=self._client.session,
+                client=self._client.address,
+                command="RCPT",
+                sender=self._sender,
+                recipient=address,
+                reply=str(refusal),
+                reason=finding.reason or finding.confidence.value,
+            )
+        )
+
     def start_body(self) -> Reply | None:
         """The body is about to come."""
         refusal = self._house.admission.refusal(self._mail.size or 0)
-        if refusal is None:
+        if refusal is None and self._recipients:
             self._intake = self._house.spool.open(self.queue_id)
         return refusal
 
     def add_body(self, piece: bytes) -> Awaitable[None] | None:
         """A piece of the body; await what is returned before the next one."""
+        self.size += len(piece)
         if self.failure is not None or self._intake is None:
+            return None
+        if self._max_size is not None and self.size > self._max_size:
+            self.failure = TOO_LARGE
+            self.abort()
             return None
         # again for each piece: many long bodies of unsaid size could use up what must stay free
         self.failure = self._house.admission.refusal(0)
@@ -107,7 +166,7 @@ class Transaction:
             self.failure = LOOP
         if self.failure is not None or self._intake is None:
             self.abort()
-            return self.refused(self.failure or LOOP, "loop" if self._hops.looping else "spool")
+            return self.refused(self.failure or LOOP, self._why_refused())
         house = self._house
         now = house.clock()
         envelope = Envelope(
@@ -126,8 +185,32 @@ class Transaction:
             trace=received(
                 self.queue_id, envelope, self._client, hostname=house.config.hostname, time=now
             ),
+            evidence=Evidence(notes=tuple(f"honeypot: {one}" for one in self.honeypots)),
         )
         return self._intake.commit(message)
+
+    @property
+    def swallowed(self) -> bool:
+        """Whether all that it is for are honeypots whose mail is swallowed."""
+        return not self._recipients and self.failure is None
+
+    def swallow(self) -> None:
+        """The body has come, and nobody wants it: say so in the log."""
+        self._house.sink(
+            MessageSwallowed(
+                session=self._client.session,
+                client=self._client.address,
+                message=self.queue_id,
+                sender=self._sender,
+                recipients=tuple(self.honeypots),
+                size=self.size,
+            )
+        )
+
+    def _why_refused(self) -> str:
+        if self._hops.looping:
+            return "loop"
+        return "size" if self.failure is TOO_LARGE else "spool"
 
     def accepted(self) -> None:
         """The spool holds the message: tell the log, and those who bring it home."""

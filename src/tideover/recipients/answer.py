@@ -2,22 +2,27 @@
 
 from typing import Final
 
-from tideover.recipients.interface import Finding, Standing
+from tideover.recipients.interface import Finding, Verdict
 from tideover.smtp.replies import Reply, reply
 
-_ANSWERS: Final[dict[Standing, Reply | None]] = {
-    Standing.LISTED: None,
-    Standing.UNKNOWN: reply(550, "5.1.1", "No such recipient here"),
-    Standing.FOREIGN: reply(554, "5.7.1", "Relaying denied: no mail for this domain is taken here"),
-    Standing.UNAVAILABLE: reply(
-        451, "4.3.0", "This recipient cannot be checked now; please try again later"
+_UNKNOWN: Final = "No such recipient here"
+_ANSWERS: Final[dict[Verdict, Reply | None]] = {
+    Verdict.ACCEPT: None,
+    Verdict.SWALLOW: None,
+    Verdict.DEFER: reply(
+        450, "4.1.1", "This recipient cannot be verified now; please try again later"
     ),
+    Verdict.REJECT: reply(550, "5.1.1", _UNKNOWN),
+    Verdict.FOREIGN: reply(554, "5.7.1", "Relaying denied: no mail for this domain is taken here"),
+    Verdict.CLOSED: reply(556, "5.1.10", "This domain takes no mail (null MX)"),
 }
 
 
 def answer(finding: Finding) -> Reply | None:
     """The refusal for this finding, or None when the recipient is to be accepted.
 
-    I8: only a recipient that is LISTED is accepted.
+    I8: only a recipient that the verdict accepts is accepted.
     """
-    return _ANSWERS[finding.standing]
+    if finding.text is not None and finding.verdict is Verdict.REJECT:
+        return reply(550, "5.1.1", finding.text)
+    return _ANSWERS[finding.verdict]

@@ -1,63 +1,185 @@
-"""The recipients of one domain, ready to be asked. Values only; made anew when a source changes."""
+"""One domain's recipients, ready to be asked.
+
+Where all sources are plain lists in memory, the two or three verdicts that are possible are made
+once, by the same pure function, and a lookup is a look into a set. Everything else asks the
+sources in their order.
+"""
 
 import re
+from collections.abc import Awaitable, Sequence
 from typing import Final
 
-from tideover.recipients.interface import Finding, Standing
+from tideover.config.model import Domain, HoneypotAction
+from tideover.recipients.asked import AskedSource
+from tideover.recipients.interface import (
+    Confidence,
+    Finding,
+    Match,
+    Says,
+    Silence,
+    Verdict,
+)
+from tideover.recipients.listing import NameList
+from tideover.recipients.loaded import LoadedSource
 from tideover.recipients.names import local_key
+from tideover.recipients.verdict import decide
+
+AnySource = LoadedSource | AskedSource
 
 # A detail with one of these is more than a detail: a percent hack, a bang path, quoting.
 _NOT_IN_DETAIL: Final = re.compile(r"[@%!:;,<>()\[\]\\\"\s\x00-\x1f\x7f]")
+_SURE: Final = frozenset({Confidence.LISTED, Confidence.HASHED})
+POSTMASTER: Final = "postmaster"
 
 
 class DomainTable:
-    """Who exists in one domain.
-
-    `sources` maps each source's name to its local parts (by `names.local_key`), or to None when it
-    could not be read yet. An address that no list names is UNKNOWN only when all could be read.
+    """Who exists in one domain. Made anew when a source changes; `until` is when its quick
+    verdicts end by themselves (a list expires), Unix time.
     """
 
-    __slots__ = ("_delimiter", "_findings", "_lists", "_missing", "_postmaster", "domain")
+    __slots__ = ("_base", "_missing", "_quick", "_settings", "domain", "sources", "until")
 
     def __init__(
-        self, domain: str, sources: dict[str, frozenset[str] | None], delimiters: str
+        self, domain: str, settings: Domain, sources: Sequence[AnySource], now: float
     ) -> None:
         self.domain = domain
-        self._lists = [(names, self._listed(source)) for source, names in sources.items() if names]
-        unread = [source for source, names in sources.items() if names is None]
-        self._missing = (
-            Finding(
-                standing=Standing.UNAVAILABLE,
-                domain=domain,
-                reason=f"never read: {', '.join(unread)}",
-            )
-            if unread
-            else Finding(standing=Standing.UNKNOWN, domain=domain, reason="no source names it")
-        )
-        self._postmaster = self._listed("postmaster", "always exists (RFC 5321 §4.5.1)")
-        self._delimiter = re.compile(f"[{re.escape(delimiters)}]") if delimiters else None
+        self.sources = sources
+        self._settings = settings
+        self._base = base_pattern(settings.recipient_delimiter)
+        self._quick: tuple[tuple[frozenset[str], Finding], ...] = ()
+        self._missing: Finding | None = None
+        self.until = float("inf")
+        self._make_quick(now)
 
-    def _listed(self, source: str, reason: str = "") -> Finding:
-        return Finding(standing=Standing.LISTED, domain=self.domain, source=source, reason=reason)
-
-    def lookup(self, local: str) -> Finding:
+    def lookup(self, local: str, now: float) -> Finding | Awaitable[Finding]:
         """What is known of this local part (unquoted): as it stands, else without its detail."""
         key = local.lower() if local.isascii() else local_key(local)
-        for names, finding in self._lists:
-            if key in names:
-                return finding
-        if key == "postmaster":
-            return self._postmaster
+        if self._missing is not None:
+            return self._look_quick(key)
+        said: list[Says] = []
         base = self.base(key)
-        if base is not None:
-            for names, finding in self._lists:
-                if base in names:
-                    return finding
-        return self._missing
+        for number, source in enumerate(self.sources):
+            says = source.says(self.domain, key, base, now)
+            if not isinstance(says, Says):
+                return self._go_on(key, base, said, number, says, now)
+            said.append(says)
+            if _settled(says):
+                break
+        return self._decide(key, said, now)
+
+    async def ask(self, local: str, now: float, *, all_sources: bool = False) -> list[Says]:
+        """What each source says; all of them, also those that a lookup would not reach."""
+        key = local_key(local)
+        base = self.base(key)
+        said = []
+        for source in self.sources:
+            says = source.says(self.domain, key, base, now)
+            said.append(says if isinstance(says, Says) else await says)
+        return said
+
+    def decide(self, local: str, said: Sequence[Says], now: float) -> Finding:
+        """The finding when the sources say this."""
+        return self._decide(local_key(local), list(said), now)
 
     def base(self, key: str) -> str | None:
         """`user` of `user+detail`, or None when there is no detail, or a tricky one."""
-        match = self._delimiter.search(key) if self._delimiter is not None else None
-        if match is None or match.start() == 0 or _NOT_IN_DETAIL.search(key, match.end()):
-            return None
-        return key[: match.start()]
+        return base_of(self._base, key)
+
+    def _look_quick(self, key: str) -> Finding:
+        for names, finding in self._quick:
+            if key in names:
+                return finding
+        if key == POSTMASTER:
+            return _postmaster(self.domain)
+        base = self.base(key)
+        if base is not None:
+            for names, finding in self._quick:
+                if base in names:
+                    return finding
+        if self._missing is None:
+            raise AssertionError("asked only when all verdicts are made")
+        return self._missing
+
+    async def _go_on(
+        self,
+        key: str,
+        base: str | None,
+        said: list[Says],
+        number: int,
+        waited: Awaitable[Says],
+        now: float,
+    ) -> Finding:
+        """The rest of `lookup`, from a source on that has to be waited for."""
+        says = await waited
+        said.append(says)
+        for source in self.sources[number + 1 :]:
+            if _settled(says):
+                break
+            answer = source.says(self.domain, key, base, now)
+            says = answer if isinstance(answer, Says) else await answer
+            said.append(says)
+        return self._decide(key, said, now)
+
+    def _decide(self, key: str, said: list[Says], now: float) -> Finding:
+        finding = decide(
+            self.domain,
+            said,
+            now=now,
+            minimum=self._minimum(),
+            swallow_honeypots=self._settings.honeypots is HoneypotAction.SWALLOW,
+        )
+        if key == POSTMASTER and finding.verdict is not Verdict.ACCEPT:
+            return _postmaster(self.domain)
+        return finding
+
+    def _minimum(self) -> Confidence:
+        return Confidence(self._settings.min_confidence)
+
+    def _make_quick(self, now: float) -> None:
+        """Make all possible verdicts now, if the sources are lists of names and nothing else."""
+        lists: list[tuple[frozenset[str], Finding]] = []
+        silent: list[Says] = []
+        for source in self.sources:
+            if not isinstance(source, LoadedSource) or source.lists is None:
+                return
+            for listing in source.of(self.domain):
+                if not isinstance(listing, NameList) or not listing.is_plain:
+                    return
+                says = Says(source.name, Match(Confidence.LISTED), Silence.NOTHING)
+                lists.append((listing.names(), self._decide("", [*silent, says], now)))
+            doubt = source.doubt(self.domain, now)
+            silence = Silence.UNSURE if doubt else Silence.NO_SUCH
+            silent.append(Says(source.name, None, silence, doubt))
+            if (end := source.doubt_from(now)) is not None:
+                self.until = min(self.until, end)
+        self._quick = tuple(lists)
+        self._missing = self._decide("", silent, now)
+
+
+def _settled(says: Says) -> bool:
+    """Whether nobody else needs to be asked: a list names the address, and it is no honeypot."""
+    match = says.match
+    return match is not None and match.confidence in _SURE and match.terms.expires is None
+
+
+def _postmaster(domain: str) -> Finding:
+    return Finding(
+        verdict=Verdict.ACCEPT,
+        confidence=Confidence.LISTED,
+        domain=domain,
+        source="postmaster",
+        reason="always exists (RFC 5321 §4.5.1)",
+    )
+
+
+def base_pattern(delimiters: str) -> "re.Pattern[str] | None":
+    """What finds the start of a detail. `delimiters` is `recipient_delimiter`."""
+    return re.compile(f"[{re.escape(delimiters)}]") if delimiters else None
+
+
+def base_of(pattern: "re.Pattern[str] | None", key: str) -> str | None:
+    """`user` of `user+detail`, or None when there is no detail, or a tricky one."""
+    match = pattern.search(key) if pattern is not None else None
+    if match is None or match.start() == 0 or _NOT_IN_DETAIL.search(key, match.end()):
+        return None
+    return key[: match.start()]

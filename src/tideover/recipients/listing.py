@@ -49,6 +49,11 @@ class NameList:
     def __len__(self) -> int:
         return len(self._names) + len(self.patterns) + (self.catch_all is not None)
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is names and nothing else."""
+        return not (self.terms or self.patterns or self.catch_all is not None)
+
     def find(self, key: str, base: str | None) -> Match | None:
         """As `Listing.find`; at once."""
         for name in (key, base):

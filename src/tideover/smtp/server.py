@@ -180,8 +180,19 @@ class ServerSession:
         """Say 250 to the pending `BodyEnd`: the message is in our custody (I1)."""
         if not isinstance(self._pending, BodyEnd):
             raise ValueError("accept_message answers BodyEnd only")  # noqa: TRY004  not a type
+        self._say_queued(receipt.queue_id)
+
+    def swallow_message(self, queue_id: str) -> None:
+        """Say to the pending `BodyEnd` what `accept_message` says, of a message that was for
+        honeypots alone and that the operator wants swallowed: nobody has it in custody.
+        """
+        if not isinstance(self._pending, BodyEnd):
+            raise ValueError("swallow_message answers BodyEnd only")  # noqa: TRY004  not a type
+        self._say_queued(queue_id)
+
+    def _say_queued(self, queue_id: str) -> None:
         self._pending = None
-        self._out.append(b"250 2.0.0 Queued as %s\r\n" % receipt.queue_id.encode())
+        self._out.append(b"250 2.0.0 Queued as %s\r\n" % queue_id.encode())
         self._junk = self._deferred_recipients = 0
         self._end_transaction(Step.DONE)
 

@@ -7,7 +7,7 @@ be cancellable, and must itself bound what it does in threads.
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from msgspec import Struct
 
@@ -16,14 +16,9 @@ from tideover.recipients.listing import Listing
 
 
 class SourceError(Exception):
-    """The source can't be used as it is now. The text is for the operator, one line, and holds no
-    password. `doubt`: what it offers contradicts what we have (it shrank), so that silence of the
-    last good list must not be trusted either.
+    """The source can't be used as it is now. The text is for the operator: one line, and no
+    password in it.
     """
-
-    def __init__(self, text: str, *, doubt: bool = False) -> None:
-        super().__init__(text)
-        self.doubt = doubt
 
 
 class Load(Struct, frozen=True, kw_only=True):
@@ -32,9 +27,10 @@ class Load(Struct, frozen=True, kw_only=True):
     `lists` by domain (A-labels), `listing.ANY_DOMAIN` for bare local parts. `version` goes to the
     next `load` (an ETag, a serial, a file's signature; opaque). `mistakes` are malformed lines
     that spoiled only themselves: the first few in words, `bad` counts all. `skipped`: entries of
-    domains that nobody wanted. `refresh`, `retry`, `expire` (seconds) override the settings, as a
-    feed's header may; `copy` is the file that holds the last good copy, when the source keeps its
-    own.
+    domains that nobody wanted. `refresh` and `retry` (seconds) stand in for the settings, as a
+    feed's header may say; `expires_at` (Unix time) is until when its owner's word holds (a feed:
+    created + expire). `copy` is the file that becomes the last good copy, when the source keeps
+    its own.
     """
 
     lists: Mapping[str, Listing]
@@ -44,7 +40,7 @@ class Load(Struct, frozen=True, kw_only=True):
     skipped: int = 0
     refresh: float | None = None
     retry: float | None = None
-    expire: float | None = None
+    expires_at: float | None = None
     copy: Path | None = None
 
 
@@ -62,6 +58,27 @@ class Loader(Protocol):
 
     async def close(self) -> None:
         """Let go of connections."""
+        ...
+
+
+@runtime_checkable
+class KeepsOwnCopy(Protocol):
+    """A loader that keeps its last good copy itself: a feed, which is one file and signed."""
+
+    async def restore(self) -> Load | None:
+        """The last good copy, checked as if it came now.
+
+        Raises:
+            SourceError: it is damaged.
+        """
+        ...
+
+    async def keep(self, load: Load) -> None:
+        """What was loaded is taken into use: make it the last good copy, durably.
+
+        Raises:
+            SourceError: it can't be written.
+        """
         ...
 
 

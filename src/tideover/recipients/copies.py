@@ -1,0 +1,131 @@
+"""The last good copy of each loaded source, in data_dir, so that a source may be down together
+with the primary while we start.
+
+A convenience, never a truth: a copy that is damaged or missing only means that the source itself
+must be read. So nothing is flushed to the disk in haste, and a damaged file is put aside.
+Everything here blocks; call it in a thread.
+"""
+
+import contextlib
+import os
+import sqlite3
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from threading import Lock
+from typing import Final
+
+import msgspec
+
+from tideover.recipients.formats import plain
+from tideover.recipients.listing import ANY_DOMAIN, ListBuilder, Listing, NameList
+from tideover.recipients.sources.interface import Load
+
+NAME: Final = "recipients.sqlite"
+_VERSION: Final = 1
+_LARGEST: Final = 900 * 1024 * 1024
+"""Octets of one copy after compression; SQLite bounds a value to 1 GB."""
+_TABLE: Final = """
+CREATE TABLE IF NOT EXISTS copy (
+    source TEXT PRIMARY KEY,
+    loaded_at REAL NOT NULL,
+    version TEXT,
+    data BLOB NOT NULL
+) WITHOUT ROWID
+"""
+
+
+class Copies:
+    """The copies in one directory. `directory` None: none are kept."""
+
+    def __init__(self, directory: Path | None) -> None:
+        self._path = directory / NAME if directory is not None else None
+        self._lock = Lock()
+        self._database: sqlite3.Connection | None = None
+
+    def get(self, source: str) -> tuple[Load, float] | None:
+        """The last good copy, and when it was loaded (Unix time)."""
+        with self._lock:
+            row = self._execute(
+                "SELECT version, data, loaded_at FROM copy WHERE source = ?", (source,)
+            )
+        if row is None:
+            return None
+        version, data, loaded_at = row
+        with contextlib.suppress(zlib.error, msgspec.DecodeError, ValueError):
+            texts = msgspec.msgpack.decode(zlib.decompress(data), type=dict[str, str])
+            lists = {domain: _read(text, domain) for domain, text in texts.items()}
+            return Load(lists=lists, version=version), loaded_at
+        return None
+
+    def put(self, source: str, load: Load, lists: Mapping[str, Listing], loaded_at: float) -> None:
+        """Keep these lists, unless they are there already."""
+        if load.version is not None:
+            known = "SELECT version, '', 0 FROM copy WHERE source = ? AND version = ?"
+            with self._lock:
+                if self._execute(known, (source, load.version)) is not None:
+                    return
+        texts = {
+            domain: "\n".join(plain.write(listing))
+            for domain, listing in lists.items()
+            if isinstance(listing, NameList)
+        }
+        data = zlib.compress(msgspec.msgpack.encode(texts), 1)
+        if len(data) > _LARGEST:
+            return
+        with self._lock:
+            self._execute(
+                "INSERT OR REPLACE INTO copy VALUES (?, ?, ?, ?)",
+                (source, loaded_at, load.version, data),
+            )
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            if self._database is not None:
+                self._database.close()
+                self._database = None
+
+    def _execute(
+        self, statement: str, values: tuple[object, ...]
+    ) -> tuple[str, bytes, float] | None:
+        """One statement; without an answer when the file fails, whatever it is that fails."""
+        if self._path is None:
+            return None
+        try:
+            if self._database is None:
+                self._database = _open(self._path)
+            found: tuple[str, bytes, float] | None = self._database.execute(
+                statement, values
+            ).fetchone()
+        except sqlite3.DatabaseError as error:
+            self._close_bad(error)
+            return None
+        return found
+
+    def _close_bad(self, error: sqlite3.DatabaseError) -> None:
+        if self._database is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self._database.close()
+            self._database = None
+        damaged = not isinstance(error, sqlite3.OperationalError)  # not: a full disk, a lock
+        if damaged and self._path is not None:
+            with contextlib.suppress(OSError):
+                os.replace(self._path, self._path.with_suffix(".damaged"))
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
+    database.execute("PRAGMA journal_mode = WAL")
+    database.execute("PRAGMA synchronous = NORMAL")
+    if database.execute("PRAGMA user_version").fetchone()[0] not in (0, _VERSION):
+        database.execute("DROP TABLE IF EXISTS copy")
+    database.execute(f"PRAGMA user_version = {_VERSION}")
+    database.execute(_TABLE)
+    return database
+
+
+def _read(text: str, domain: str) -> NameList:
+    builder = ListBuilder()
+    plain.read(text.encode(), builder, domain=domain)
+    return builder.build().get(domain) or builder.build().get(ANY_DOMAIN) or NameList(frozenset())

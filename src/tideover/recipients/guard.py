@@ -1,0 +1,54 @@
+"""Which new lists may replace the old ones: none that lost too much, none that is empty.
+
+Pure. A list that is not taken leaves the old one in use, and its silence is no longer trusted.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from msgspec import Struct
+
+from tideover.recipients.listing import Listing
+
+ALWAYS_FINE: Final = 1
+"""So many entries may go at once whatever their share is: one person leaves a team of three."""
+
+
+class Passed(Struct, frozen=True):
+    """The lists to use from now on, and why some domains keep their old one."""
+
+    lists: Mapping[str, Listing]
+    refused: Mapping[str, str]
+    confirmable: bool
+
+
+def passed(
+    old: Mapping[str, Listing],
+    new: Mapping[str, Listing],
+    *,
+    max_shrink: int,
+    confirmed: bool = False,
+) -> Passed:
+    """Compare domain by domain. `max_shrink` in percent; `confirmed`: an operator knows that it
+    shrank. An empty list never replaces a full one, confirmed or not.
+    """
+    lists = dict(new)
+    refused: dict[str, str] = {}
+    confirmable = False
+    for domain, before in old.items():
+        had, has = len(before), len(new[domain]) if domain in new else 0
+        lost = had - has
+        if not lost or not had:
+            continue
+        if not has:
+            refused[domain] = f"it is empty, and had {had} entries; the last good list stays"
+        elif not confirmed and lost > max(ALWAYS_FINE, had * max_shrink / 100):
+            confirmable = True
+            refused[domain] = (
+                f"it shrank from {had} to {has} entries, by more than {max_shrink} %; the last "
+                "good list stays until `tideover recipients refresh --confirm`"
+            )
+        else:
+            continue
+        lists[domain] = before
+    return Passed(lists, refused, confirmable)

@@ -1,0 +1,111 @@
+"""What becomes of a load: it passes the guard, is kept as the last good copy, is used, is told.
+
+Order of effects: kept first, then used. `prepare` blocks and may run in a thread; `use` and what
+follows run on the event loop.
+"""
+
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from tideover.events.records import EventSink, RecipientsFailed, RecipientsLoaded
+from tideover.recipients.copies import Copies
+from tideover.recipients.guard import Passed, passed
+from tideover.recipients.loaded import LoadedSource
+from tideover.recipients.report import Refreshed
+from tideover.recipients.sources.interface import Load
+
+LONGEST_RETRY = 3600.0
+
+
+class Prepared(Struct, frozen=True):
+    """A load that has met the guard."""
+
+    load: Load
+    checked: Passed
+
+
+def check(source: LoadedSource, load: Load, *, confirmed: bool = False) -> Prepared:
+    """Hold the new lists against the old ones. `confirmed`: an operator knows that they shrank."""
+    shrink = source.settings.max_shrink
+    checked = passed(source.lists or {}, load.lists, max_shrink=shrink, confirmed=confirmed)
+    return Prepared(load, checked)
+
+
+class Taking:
+    """Takes loads and failures. `changed` is told each source of which something is new."""
+
+    def __init__(
+        self, copies: Copies, sink: EventSink, changed: Callable[[LoadedSource], None]
+    ) -> None:
+        self.copies = copies
+        self._sink = sink
+        self._changed = changed
+
+    def keep(self, source: LoadedSource, ready: Prepared, now: float) -> None:
+        """Make it the last good copy. Blocks."""
+        self.copies.put(source.key, ready.load, ready.checked.lists, now)
+
+    def use(self, source: LoadedSource, ready: Prepared, now: float) -> None:
+        """Use the lists that passed."""
+        checked = ready.checked
+        source.loaded(ready.load, checked.lists, now)
+        if checked.refused:
+            source.doubted(checked.refused, now, confirmable=checked.confirmable)
+        self._tell(source, loaded=True)
+
+    def refuse(self, source: LoadedSource, ready: Prepared, now: float) -> None:
+        """Nothing of it is used."""
+        checked = ready.checked
+        source.doubted(checked.refused, now, confirmable=checked.confirmable)
+        self._tell(source)
+
+    def unchanged(self, source: LoadedSource, now: float) -> None:
+        """The source was read and holds what we have."""
+        was = source.trouble
+        source.confirmed(now)
+        if was is not None:
+            self._tell(source, loaded=True)
+
+    def failed(self, source: LoadedSource, trouble: str, now: float) -> None:
+        """The source can't be read, or can't be used as it is."""
+        source.failed(trouble, now, LONGEST_RETRY)
+        self._tell(source)
+
+    def restored(self, source: LoadedSource, load: Load, loaded_at: float) -> None:
+        """The last good copy serves until the source itself was read."""
+        source.restored(load, loaded_at)
+        self._changed(source)
+
+    def _tell(self, source: LoadedSource, *, loaded: bool = False) -> None:
+        """Say what is new: a trouble once, not with each try."""
+        domain, name = source.domain or "", source.name
+        if source.trouble is not None:
+            if source.trouble != source.told:
+                reason = source.trouble
+                self._sink(RecipientsFailed(domain=domain, source=name, reason=reason))
+        elif loaded:
+            self._sink(
+                RecipientsLoaded(
+                    domain=domain,
+                    source=name,
+                    addresses=source.entries,
+                    mistakes=source.mistakes,
+                    bad=source.bad,
+                )
+            )
+        news = loaded or source.trouble != source.told
+        source.told = source.trouble
+        if news:
+            self._changed(source)
+
+
+def outcome(source: LoadedSource, *, changed: bool) -> Refreshed:
+    """How a refresh ended, for the operator."""
+    return Refreshed(
+        domain=source.domain or "",
+        source=source.name,
+        entries=source.entries if source.lists is not None else None,
+        changed=changed,
+        refused=source.trouble,
+    )
