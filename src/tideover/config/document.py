@@ -1,22 +1,13 @@
-"""The file as text: read within a bound, parsed by tomllib, and searched for line numbers.
-
-`pieces` parses large files in pieces, because tomllib needs about 3 KiB for each domain while it
-works: with 100,000 domains a third of a gigabyte. A piece starts at a line `[domains.…`. Were that
-line inside a string or an array, the piece before it would not parse, and the file is then parsed
-whole: so the result, and every error, is always that of the whole file.
-"""
+"""The file as text: read within a bound, parsed by tomllib, and searched for line numbers."""
 
 import re
 import stat
 import tomllib
-from collections.abc import Iterator
-from itertools import pairwise
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 MAX_FILE = 256 * 1024 * 1024
-_DOMAINS_A_PIECE = 2000
-_DOMAIN_HEADER = re.compile(r"^[ \t]*\[domains[ \t]*\.", re.MULTILINE)
 _PART = r"""(?:[A-Za-z0-9_-]+|"(?:[^"\\\n]|\\.)*"|'[^'\n]*')"""
 _KEYS = rf"{_PART}(?:[ \t]*\.[ \t]*{_PART})*"
 _HEADER = re.compile(rf"[ \t]*\[[ \t]*({_KEYS})[ \t]*\][ \t]*(?:#.*)?")
@@ -75,32 +66,6 @@ def parse(text: str) -> Table:
         raise UnreadableError("not TOML: nested too deeply") from None
 
 
-class InseparableError(Exception):
-    """The text can't be parsed in pieces; `parse` says what is wrong, or takes it whole."""
-
-
-def pieces(text: str) -> Iterator[Table]:
-    """The text as several tables that each hold other domains; the first has all the rest.
-
-    Raises:
-        InseparableError: a piece does not parse, or repeats what another one has.
-    """
-    cuts = [m.start() for m in _DOMAIN_HEADER.finditer(text)][_DOMAINS_A_PIECE::_DOMAINS_A_PIECE]
-    seen: set[str] = set()
-    for start, end in pairwise([0, *cuts, len(text)]):
-        try:
-            piece = tomllib.loads(text[start:end])
-        except (tomllib.TOMLDecodeError, RecursionError):
-            raise InseparableError from None
-        names = piece.get("domains", {})
-        if cuts and (not isinstance(names, dict) or (start and len(piece) > 1)):
-            raise InseparableError
-        if cuts and seen & names.keys():
-            raise InseparableError
-        seen |= names.keys() if cuts else set()
-        yield piece
-
-
 Location = tuple[str | int, ...]
 
 
@@ -128,7 +93,7 @@ def locate(text: str) -> dict[Location, int]:
     return found
 
 
-def line_of(found: dict[Location, int], location: Location) -> int | None:
+def line_of(found: Mapping[Location, int], location: Location) -> int | None:
     """The line of a location, or of the nearest table or key around it."""
     for length in range(len(location), 0, -1):
         if line := found.get(location[:length]):

@@ -32,14 +32,15 @@ class Effective(Struct, frozen=True, kw_only=True):
 
 
 def find(key: str) -> Setting:
-    """The setting `key`, as in `smtp.listen`; any domain name stands for NAME.
+    """The setting `key`, as in `smtp.listen`; any domain or source stands for NAME.
 
     Raises:
         UnknownSettingError: there is none.
     """
     table = {setting.name: setting for setting in settings()}
-    if key.startswith("domains.") and key not in table:
-        key = f"domains.NAME.{key.rpartition('.')[2]}"
+    for names in ("domains", "sources"):
+        if key.startswith(f"{names}.") and key not in table:
+            key = f"{names}.NAME.{key.rpartition('.')[2]}"
     if key in table:
         return table[key]
     same_end = [name for name in table if name.rpartition(".")[2] == key]
@@ -72,25 +73,30 @@ _EXAMPLE = {
 }
 """Values for the settings that have no default, for the example."""
 
+_NAMES = {"sources": '[sources."sql:people"]', "domains": '[domains."example.com"]'}
+
 
 def example() -> str:
-    """A commented file with every setting; those that have a default are commented out."""
+    """A commented file with every setting; those that have a default are commented out.
+
+    Details of sources are twice commented out: no kind of source takes all of them.
+    """
     lines = [
         "# Configuration of Tideover. A line that starts with '#' shows a default.",
         "# Durations: 500ms, 30s, 5m, 4h, 14d. Sizes: 64KiB, 50MiB, 1GiB.",
     ]
     for setting in settings():
+        show = "## " if setting.path[0] == "sources" else ""
         lines.append("")
         lines += [f"# {line}" for line in wrap(setting.text, 96)]
         if setting.table:
-            one_domain = '[domains."example.com"]'
-            lines.append(one_domain if setting.kind == "tables" else f"[{setting.name}]")
+            lines.append(show + _NAMES.get(setting.name, f"[{setting.name}]"))
         elif setting.required:
             lines.append(f"{setting.key} = {_EXAMPLE[setting.name]}")
         elif setting.default is None:
-            lines.append(f"# {setting.key} =   # {setting.written}")
+            lines.append(f"{show or '# '}{setting.key} =   # {setting.written}")
         else:
-            lines.append(f"# {setting.key} = {setting.default}")
+            lines.append(f"{show or '# '}{setting.key} = {setting.default}")
     return "\n".join(lines) + "\n"
 
 

@@ -1,60 +1,67 @@
-"""From a file to a `Config`, or to all of its mistakes at once.
+"""From files to a `Config`, or to all of its mistakes at once.
 
 Invariant C1: a `Config` that `load` returns is whole and checked; there is no half configuration.
 Only what can't get right by itself is a mistake. A recipient file that is not there yet is none:
-`config.check` warns of it, and the daemon answers 4xx until it is there.
+`config.check` warns of it, and the daemon answers 4xx until it is there. Files of `domains_dir`
+are apart: a broken one spoils its own domain only (C2, in `config.directory`).
 """
 
 import gc
-import pwd
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
-from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-from pydantic_core import ErrorDetails
+from msgspec import Struct
 
-from tideover.config.document import (
-    InseparableError,
-    Location,
-    Table,
-    UnreadableError,
-    line_of,
-    locate,
-    parse,
-    pieces,
-    read,
-)
-from tideover.config.mistakes import ConfigError, Mistake, dotted, shown, unknown_key
-from tideover.config.model import Config, Domain, DomainName
-from tideover.config.values import BadItemError, parse_domain
+from tideover.config.contradictions import contradictions
+from tideover.config.directory import DomainFiles, read_directory
+from tideover.config.document import Table, UnreadableError, locate, parse, read
+from tideover.config.domains import DomainReader
+from tideover.config.mistakes import ConfigError, Flaw, Mistake, shown
+from tideover.config.model import Config, Domain
+from tideover.config.sections import InseparableError, Section, apart
+from tideover.config.sources import SourceRules
+from tideover.config.validate import InvalidError, validate
+from tideover.config.values import parse_domain
 
-# A unix socket's address has 107 octets; "/control.sock" and a spare come off (control.server).
-_LONGEST_DATA_DIR = 90
+
+class Loaded(Struct, frozen=True, kw_only=True):
+    """A configuration fit to serve with, and what its `domains_dir` holds that is not."""
+
+    config: Config
+    files: DomainFiles | None = None
 
 
 def load(path: Path) -> Config:
     """Read, check and return the configuration.
 
     Raises:
-        ConfigError: it has mistakes; all of them.
+        ConfigError: its main file has mistakes; all of them, and those of `domains_dir`.
+    """
+    return load_to_serve(path).config
+
+
+def load_to_serve(path: Path, before: Loaded | None = None) -> Loaded:
+    """As `load`; `before` is what the daemon serves with now, of which broken files keep theirs.
+
+    Raises:
+        ConfigError: as `load`.
     """
     try:
         text = read(path)
         with _no_collections():
             try:
                 reading = _Reading(path)
-                reading.take(pieces(text))
+                reading.take(*apart(text))
             except InseparableError:
                 reading = _Reading(path)
-                reading.take([parse(text)])
+                reading.take_whole(parse(text))
+            reading.take_directory(before)
     except UnreadableError as error:
         place = f"column {error.column}: {error}" if error.column else str(error)
         raise ConfigError(path, [Mistake(path="", line=error.line, allowed=place)]) from None
-    return reading.config(text)
+    return reading.result(text)
 
 
 @contextmanager
@@ -69,154 +76,114 @@ def _no_collections() -> Iterator[None]:
             gc.enable()
 
 
-@cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:  # noqa: ANN401 - any type that pydantic knows
-    return TypeAdapter(kind)
-
-
 class _Reading:
     """The tables of one file turned into values, and what was wrong with them."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path
+        self._path = path
         self._base = str(path.absolute().parent)
-        self._errors: list[ErrorDetails] = []
-        self._repeated: list[tuple[Location, str]] = []
+        self._flaws: list[Flaw] = []
         self._domains: dict[str, Domain] = {}
-        self._rest: Config | None = None
+        self._main: Config | None = None
+        self._reader = DomainReader(self._base, None)
+        self._files: DomainFiles | None = None
 
-    def take(self, tables: Iterable[Table]) -> None:
-        """Validate each table; the first holds all but further domains."""
-        for number, table in enumerate(tables):
-            domains = table.pop("domains", {})
-            if number == 0:
-                self._rest = self._validate(Config, table, ())
-            known: dict[str, Domain] | None = self._validate(
-                dict[DomainName, Domain], domains, ("domains",)
-            )
-            if known:
-                self._note_repeated(domains, known)
-                self._domains |= known
+    def take(self, main: Table, domains: Iterable[Section]) -> None:
+        """Read a file that was taken apart.
 
-    def _validate(self, kind: Any, table: Table, prefix: Location) -> Any:  # noqa: ANN401
+        Raises:
+            InseparableError: the parts don't tell all; take it whole.
+        """
+        inline = main.pop("domains", {})
+        self._take_main(main)
+        self._take_tables(inline)
+        for written, text in domains:
+            name = self._name(written)
+            if name in self._domains:
+                raise InseparableError
+            try:
+                self._domains[name] = self._reader.from_text(text)
+            except InvalidError as error:
+                self._note(error, written)
+            except UnreadableError:
+                raise InseparableError from None
+
+    def take_whole(self, table: Table) -> None:
+        """Read a file that was parsed at once."""
+        domains = table.pop("domains", {})
+        self._take_main(table)
+        self._take_tables(domains)
+
+    def _take_main(self, table: Table) -> None:
         try:
-            return _adapter(kind).validate_python(table, context=self._base)
-        except ValidationError as error:
-            for detail in error.errors(include_url=False):
-                detail["loc"] = (*prefix, *detail["loc"])
-                self._errors.append(detail)
-            return None
+            self._main = validate(Config, table, self._base)
+        except InvalidError as error:
+            self._flaws += error.flaws
+        else:
+            rules = SourceRules(self._main)
+            self._flaws += contradictions(self._main, table, self._base, rules)
+            self._reader = DomainReader(self._base, rules)
 
-    def _note_repeated(self, domains: Table, known: dict[str, Domain]) -> None:
-        """Names that are the same domain in A-labels, as `BÜCHER.example` and `xn--…`."""
-        if len(known) == len(domains) and not known.keys() & self._domains.keys():
+    def _take_tables(self, domains: object) -> None:
+        if not isinstance(domains, dict):
+            allowed = "a table is wanted"
+            self._flaws.append(Flaw(at=("domains",), found=shown(domains), allowed=allowed))
             return
-        seen = dict.fromkeys(self._domains, "above")
-        for written in domains:
-            name = parse_domain(written)
-            if name in seen:
-                self._repeated.append((("domains", written), name))
-            seen[name] = written
+        for written, table in domains.items():
+            name = self._name(written)
+            if name in self._domains:
+                allowed = f"this domain is there already (as {name})"
+                self._flaws.append(Flaw(at=("domains", written), allowed=allowed))
+                continue
+            try:
+                self._domains[name] = self._reader.from_table(table)
+            except InvalidError as error:
+                self._note(error, written)
 
-    def config(self, text: str) -> Config:
+    def _name(self, written: str) -> str:
+        """The domain; a name that is none is noted as a flaw, and what it has is read still."""
+        try:
+            return parse_domain(written)
+        except ValueError as error:
+            at = "domains", written
+            self._flaws.append(Flaw(at=at, found=shown(written), allowed=str(error)))
+            return written
+
+    def _note(self, error: InvalidError, written: str) -> None:
+        self._flaws += [flaw.within("domains", written) for flaw in error.flaws]
+
+    def take_directory(self, before: Loaded | None) -> None:
+        """Read the files of `domains_dir`, if there is one."""
+        directory = self._main.domains_dir if self._main is not None else None
+        if directory is None:
+            return
+        known: Mapping[str, Domain] = before.config.domains if before is not None else {}
+        try:
+            self._files = read_directory(directory, self._reader, self._domains, known)
+        except UnreadableError as error:
+            self._flaws.append(Flaw(at=("domains_dir",), allowed=str(error)))
+            return
+        had = len(before.files.domains) if before is not None and before.files is not None else 0
+        if had and not self._files.domains:
+            allowed = f"{directory} holds no domain any more, and held {had}: {_IF_MEANT}"
+            self._flaws.append(Flaw(at=("domains_dir",), allowed=allowed))
+
+    def result(self, text: str) -> Loaded:
         """The checked configuration.
 
         Raises:
             ConfigError: there were mistakes.
         """
-        if self._rest is not None and not self._errors and not self._repeated:
-            config = replace(self._rest, domains=self._domains)
-            found = list(_contradictions(config))
-            if not found:
-                return config
+        files = self._files
+        if self._main is None or self._flaws:
             lines = locate(text)
-            raise ConfigError(
-                self._file,
-                [Mistake(path=dotted(at), line=line_of(lines, at), allowed=t) for at, t in found],
-            )
-        lines = locate(text)
-        mistakes = list(_mistakes(self._errors, lines))
-        for at, name in self._repeated:
-            allowed = f"this domain is there already (as {name})"
-            mistakes.append(Mistake(path=dotted(at), line=line_of(lines, at), allowed=allowed))
-        if self._rest is not None:
-            for at, allowed in _contradictions(self._rest):
-                mistakes.append(Mistake(path=dotted(at), line=line_of(lines, at), allowed=allowed))
-        mistakes.sort(key=lambda mistake: mistake.line or 0)
-        raise ConfigError(self._file, mistakes)
+            mistakes = [flaw.mistake(lines) for flaw in self._flaws]
+            mistakes.sort(key=lambda mistake: mistake.line or 0)
+            mistakes += files.mistakes if files else ()
+            raise ConfigError(self._path, mistakes, files.more if files else 0)
+        if files is not None:
+            self._domains |= files.domains
+        return Loaded(config=replace(self._main, domains=self._domains), files=files)
 
 
-def _mistakes(errors: Iterable[ErrorDetails], lines: dict[Location, int]) -> Iterator[Mistake]:
-    """Pydantic's findings in our words."""
-    for error in errors:
-        at: Location = error["loc"]
-        cause = (error.get("ctx") or {}).get("error")
-        found: object = error["input"]
-        if at[-1:] == ("[key]",):
-            at = at[:-1]
-        if isinstance(cause, BadItemError):
-            at, found = (*at, cause.index), cause.found
-        line = line_of(lines, at)
-        match error["type"]:
-            case "unexpected_keyword_argument":
-                yield unknown_key(at, line)
-            case "missing" | "missing_argument":
-                allowed = "this setting is required"
-                yield Mistake(path=dotted(at), line=line, allowed=allowed)
-            case "too_short" if found:  # its items are wrong, and have a mistake each
-                continue
-            case kind:
-                allowed = str(cause) if cause else _allowed(kind, error)
-                yield Mistake(path=dotted(at), line=line, found=shown(found), allowed=allowed)
-
-
-_TYPES = {
-    "int_type": "a whole number without quotes is wanted",
-    "string_type": "text in quotes is wanted",
-    "path_type": "a path in quotes is wanted",
-    "tuple_type": "a list in [ ] is wanted",
-    "dataclass_type": "a table is wanted",
-    "dict_type": "a table is wanted",
-    "too_short": "at least one item is needed",
-}
-
-
-def _allowed(kind: str, error: ErrorDetails) -> str:
-    context = error.get("ctx") or {}
-    match kind:
-        case "literal_error" | "enum":
-            return f"allowed: {context['expected']}".replace("'", '"')
-        case "greater_than_equal":
-            return f"it must be at least {context['ge']}"
-        case "greater_than":
-            return f"it must be more than {context['gt']}"
-        case "string_too_long":
-            return f"at most {context['max_length']} characters"
-        case _:
-            return _TYPES.get(kind, error["msg"])
-
-
-def _contradictions(config: Config) -> Iterator[tuple[Location, str]]:
-    """What is wrong between settings, or with this machine, and will not get right by itself."""
-    if config.smtp.tls_key and not config.smtp.tls_certificate:
-        yield ("smtp", "tls_key"), "a key alone is of no use: set smtp.tls_certificate too"
-    for index, endpoint in enumerate(config.smtp.listen):
-        if endpoint.port and endpoint in config.smtp.listen[:index]:
-            yield ("smtp", "listen", index), f"{endpoint} is there twice"
-    if config.user is not None and not _user_exists(config.user):
-        yield ("user",), f'this machine has no user "{config.user}": create it, or name another'
-    if len(str(config.data_dir).encode()) > _LONGEST_DATA_DIR:
-        reason = "the control socket lies in it, and the system bounds the names of sockets"
-        yield ("data_dir",), f"at most {_LONGEST_DATA_DIR} octets: {reason}"
-    if config.outbound.first_connections > config.outbound.max_connections:
-        yield ("outbound", "first_connections"), "it must not exceed outbound.max_connections"
-    if config.outbound.first_backoff > config.outbound.max_backoff:
-        yield ("outbound", "first_backoff"), "it must not exceed outbound.max_backoff"
-
-
-def _user_exists(name: str) -> bool:
-    try:
-        pwd.getpwnam(name)
-    except (KeyError, ValueError):
-        return False
-    return True
+_IF_MEANT = "is it mounted? If it is meant so, restart, or leave the setting out"

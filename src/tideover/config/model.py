@@ -6,6 +6,7 @@ themselves are plain frozen dataclasses. Durations are seconds (float), sizes oc
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -50,8 +51,21 @@ def _beside_file(path: Path, info: ValidationInfo) -> Path:
 
 
 def _source_beside_file(source: str, info: ValidationInfo) -> str:
+    return _source(source, info.context)
+
+
+@lru_cache(maxsize=4096)  # most domains of a host name the same sources
+def _source(source: str, directory: str | None) -> str:
     name = parse_source(source)
-    return source_beside(name, info.context) if info.context else name
+    return source_beside(name, directory) if directory else name
+
+
+def _url_beside_file(url: str, info: ValidationInfo) -> str:
+    """`sqlite:PATH` names a file, whose path starts where all others do."""
+    path = url.removeprefix("sqlite:")
+    if path == url or path.startswith("/") or not info.context:
+        return url
+    return f"sqlite:{Path(info.context, path)}"
 
 
 Duration = Annotated[
@@ -92,6 +106,9 @@ File = Annotated[
     Path, AfterValidator(_beside_file), Kind("path", "absolute, or relative to this file")
 ]
 Text = Annotated[str, Kind("text", '"..."')]
+Url = Annotated[
+    str, AfterValidator(_url_beside_file), Kind("URL", '"postgresql://db.example/mail"')
+]
 Level = Annotated[
     Literal["debug", "info", "warning", "error"],
     Kind("level", '"debug", "info", "warning" or "error"'),
@@ -307,7 +324,7 @@ class Source:
         _doc("Loss of entries, in percent, beyond which a load waits for an operator's word."),
     ] = 20
     url: Annotated[
-        Text | None,
+        Url | None,
         _doc(
             'Where it is: "ldap://HOST" or "ldaps://HOST"; "postgresql://…", "mysql://…", '
             '"sqlite:PATH".'
@@ -362,7 +379,8 @@ class Discover:
         _doc("Networks of owners that we serve: every better MX host must lie in one."),
     ] = ()
     recipients: Annotated[
-        tuple[SourceName, ...], _doc("Their sources of valid recipients; as in a domain.")
+        tuple[SourceName, ...],
+        _doc("Their sources of valid recipients; as in a domain, but for feeds.", min_length=1),
     ] = ("callout", "learn")
     max_domains: Annotated[Count, _doc("So many are discovered at most.", ge=1)] = 1000
 
@@ -456,14 +474,15 @@ class Config:
     domains_dir: Annotated[
         File | None,
         _doc(
-            "Directory with a file NAME.toml for each further domain, holding what its table would."
+            "Directory with a file NAME.toml for each further domain, holding what its table would "
+            "(paths in it start at this file's directory too)."
         ),
     ] = None
     domains_from: Annotated[
         SourceName | None,
         _doc(
-            'Where further domains are named: "https://…" or "sql:NAME", which yield rows of '
-            "domain, primary and recipients."
+            'Where further domains are named: "https://…" (JSON or CSV) or "sql:NAME", which yield '
+            "rows of domain, primary and recipients."
         ),
     ] = None
     domains: Annotated[dict[DomainName, Domain], _doc("The domains that we back up.")] = field(

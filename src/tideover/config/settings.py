@@ -22,7 +22,7 @@ from tideover.config.values import write_duration, write_size
 class Setting(Struct, frozen=True, kw_only=True):
     """One key of the file.
 
-    `path` names it from the top ("NAME" stands for a domain);
+    `path` names it from the top ("NAME" stands for a domain or a source);
     `kind` is its type's name and `written` how a value looks; `default` is TOML text, None when
     unset and without value; `table` marks sections, `many` lists.
     """
@@ -139,8 +139,12 @@ def effective(config: Config) -> Iterator[tuple[Setting, tuple[str, ...], object
         for part in setting.path:
             value = getattr(value, part)
         yield setting, setting.path, value
-    of_domain = [s for s in settings() if "NAME" in s.path]
-    domains: Mapping[str, object] = config.domains
-    for name, domain in domains.items():
-        for setting in of_domain:
-            yield setting, ("domains", name, setting.key), getattr(domain, setting.key)
+    tables: dict[str, Mapping[str, object]] = {
+        "sources": config.sources,
+        "domains": config.domains,
+    }
+    for table, entries in tables.items():
+        inside = [s for s in settings() if s.path[:2] == (table, "NAME")]
+        for name, entry in entries.items():
+            for setting in inside:
+                yield setting, (table, name, setting.key), getattr(entry, setting.key)

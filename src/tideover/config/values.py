@@ -7,9 +7,11 @@ system: no files, no look-ups.
 
 import re
 from base64 import b64decode
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from os.path import join
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 _DURATION = re.compile(r"(\d{1,12}(?:\.\d{1,9})?)(ms|s|m|h|d|w)", re.ASCII)
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -20,7 +22,10 @@ _OCTETS = {
     "kB": 10**3, "MB": 10**6, "GB": 10**9,
 }  # fmt: skip
 _LARGEST = 2**62
-_LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
+_LABEL = r"(?!-)[a-z0-9_-]{1,63}(?<!-)"
+_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
+_SHARED = 4096
+"""So many values of a kind are remembered, since most domains of a host have the same."""
 _BRACKETED = re.compile(r"\[([^\[\]]*:[^\[\]]*)\](?::(\d{1,5}))?", re.ASCII)
 _PLAIN = re.compile(r"([^:\[\]\s]+)(?::(\d{1,5}))?", re.ASCII)
 _ADDRESS_FORM = 'an address is written like "127.0.0.1:25" or "[::1]:25"'
@@ -140,8 +145,16 @@ def parse_primary(value: object) -> tuple[Endpoint, ...] | None:
         return None
     if not isinstance(value, (list, tuple)) or not value:
         raise ValueError('"mx", or a list of next hops like ["mail.example.com:25"]')
+    try:
+        return _hops(tuple(value))
+    except TypeError:  # an item that can't be a key of what is remembered: a table or a list
+        return _hops.__wrapped__(tuple(value))
+
+
+@lru_cache(maxsize=_SHARED, typed=True)
+def _hops(items: tuple[object, ...]) -> tuple[Endpoint, ...]:
     hops = []
-    for index, item in enumerate(value):
+    for index, item in enumerate(items):
         try:
             hops.append(item if isinstance(item, Endpoint) else _hop(item))
         except ValueError as error:
@@ -182,7 +195,7 @@ def parse_network(value: object) -> IPv4Network | IPv6Network:
 def parse_domain(value: str) -> str:
     """A domain in U- or A-labels, any case -> lower-case A-labels (RFC 5890)."""
     name = _name(value)
-    if is_address(name) or name.rpartition(".")[2].isdigit():
+    if name.rpartition(".")[2].isdigit():
         raise ValueError('a domain name like "example.com", not an IP address')
     return name
 
@@ -197,7 +210,7 @@ def _name(value: str) -> str:
             name = idna.encode(value, uts46=True).decode("ascii").lower().removesuffix(".")
         except (idna.IDNAError, UnicodeError) as error:
             raise ValueError(f'a domain name like "example.com": {error}') from None
-    if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in name.split(".")):
+    if len(name) > 253 or not _NAME.fullmatch(name):
         raise ValueError('a domain name like "example.com"')
     return name
 
@@ -218,30 +231,46 @@ def parse_hostname(value: str) -> str:
 def parse_source(value: str) -> str:
     """A recipient source, as in `Domain.recipients`: `KIND` or `KIND:REST`.
 
-    `source_kind` and `source_rest` take it apart again.
+    `source_kind` and `source_rest` take it apart again. "{domain}" stands for the domain where a
+    source is found by its text; the tables that ldap: and sql: name are found by their NAME.
     """
     kind, rest = source_kind(value), source_rest(value)
-    if "\0" in value or "\n" in value or kind not in SOURCE_KINDS:
-        raise ValueError(f"a recipient source begins with one of {', '.join(SOURCE_KINDS)}")
+    if kind not in SOURCE_KINDS:
+        forms = ", ".join(f'"{_SOURCE_FORMS[kind]}"' for kind in SOURCE_KINDS)
+        raise ValueError(f"a source of recipients is written like one of {forms}")
+    if not value.isprintable():
+        raise ValueError("a source of recipients is one line without control characters")
     if kind in _ALONE:
-        if rest:
+        if value != kind:
             raise ValueError(f'"{kind}" stands alone')
-    elif not rest or (kind in ("http", "https") and not rest.startswith("//")):
+    elif not rest or (kind in ("http", "https") and not _is_url(value)):
         raise ValueError(f'such a source is written like "{_SOURCE_FORMS[kind]}"')
+    if "{domain}" in rest and kind in _NAMED:
+        raise ValueError(f'"{{domain}}" has no meaning in "{_SOURCE_FORMS[kind]}"')
     return value
 
 
 SOURCE_KINDS = ("file", "feed", "http", "https", "ldap", "sql", "command", "callout", "learn")
 _ALONE = ("callout", "learn")
+_NAMED = ("ldap", "sql")
 _SOURCE_FORMS = {
     "file": "file:PATH",
-    "feed": "feed:PATH, feed:https://… or feed:push",
+    "feed": "feed:PATH, feed:URL or feed:push",
     "http": "http://…",
     "https": "https://…",
     "ldap": "ldap:NAME",
     "sql": "sql:NAME",
     "command": "command:PROGRAM ARGUMENTS",
+    "callout": "callout",
+    "learn": "learn",
 }
+
+
+def _is_url(text: str) -> bool:
+    try:
+        return bool(urlsplit(text).hostname) and " " not in text
+    except ValueError:
+        return False
 
 
 def source_kind(source: str) -> str:

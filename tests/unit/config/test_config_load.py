@@ -103,8 +103,10 @@ recipients = ["example.org"]
         f'line 17: domains."example.com".primary[0]: found "a b"; {hop}',
         'line 18: domains."example.com".recipients: found []; at least one item is needed',
         (
-            'line 22: domains."example.org".recipients[0]: found "example.org"; a recipient '
-            'source is written like "file:PATH"'
+            'line 22: domains."example.org".recipients[0]: found "example.org"; a source of '
+            'recipients is written like one of "file:PATH", "feed:PATH, feed:URL or feed:push", '
+            '"http://…", "https://…", "ldap:NAME", "sql:NAME", "command:PROGRAM ARGUMENTS", '
+            '"callout", "learn"'
         ),
     ]
 
@@ -219,11 +221,14 @@ def test_mistakes_in_later_pieces_have_their_line(write):
 
 
 def test_tables_after_the_domains_and_headers_inside_strings_are_read_right(write):
-    trap = '[domains."t.example"]\nprimary = "mx"\nrecipients = ["""file:x\n[domains.y]\n"""]\n'
+    trap = (
+        '[domains."t.example"]\nprimary = "mx"\nrecipients = ["file:x"]\n'
+        'recipient_delimiter = """+\n[a.b]"""\n'
+    )
     text = many_domains(4000) + trap + many_domains(1).split("\n", 2)[2].replace("d0", "e0")
     config = load(write(text + '[log]\nlevel = "debug"\n'))
     assert config.log.level == "debug"
-    assert config.domains["t.example"].recipients[0].endswith("file:x\n[domains.y]\n"[5:])
+    assert config.domains["t.example"].recipient_delimiter == "+\n[a.b]"
     assert len(config.domains) == 4002
 
 

@@ -1,3 +1,6 @@
+import re
+from base64 import b64encode
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,9 +14,11 @@ from tideover.config.values import (
     parse_hostname,
     parse_network,
     parse_primary,
+    parse_public_key,
     parse_resolver,
     parse_size,
     parse_source,
+    source_beside,
     write_duration,
     write_size,
 )
@@ -161,7 +166,51 @@ def test_networks():
         parse_network("ten")
 
 
-@pytest.mark.parametrize("bad", ["list.txt", "file:", "http://x", ""])
-def test_bad_sources(bad):
-    with pytest.raises(ValueError, match='"file:PATH"'):
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        ("list.txt", 'is written like one of "file:PATH", "feed:PATH'),
+        ("", '"sql:NAME", "command:PROGRAM ARGUMENTS", "callout", "learn"'),
+        ("FILE:x", "is written like one of"),
+        ("file:", 'like "file:PATH"'),
+        ("https:x", 'like "https://…"'),
+        ("http://", 'like "http://…"'),
+        ("https://[::1", 'like "https://…"'),
+        ("https://a b/", 'like "https://…"'),
+        ("callout:x", '"callout" stands alone'),
+        ("learn:", '"learn" stands alone'),
+        ("ldap:{domain}", '"{domain}" has no meaning in "ldap:NAME"'),
+        ("sql:{domain}", '"{domain}" has no meaning in "sql:NAME"'),
+        ("file:a\nb", "one line"),
+        ("file:a\0b", "one line"),
+        ("command:x\x1b", "one line"),
+    ],
+)
+def test_bad_sources(bad, said):
+    with pytest.raises(ValueError, match=re.escape(said)):
         parse_source(bad)
+
+
+@pytest.mark.parametrize(
+    "good",
+    ["file:x", "file:/lists/{domain}", "feed:push", "feed:https://h/{domain}.feed", "feed:x",
+     "https://host/{domain}", "http://[::1]:80/x", "ldap:ad", "sql:people",
+     "command:doveadm user *@{domain}", "callout", "learn"],
+)  # fmt: skip
+def test_sources(good):
+    assert parse_source(good) == good
+
+
+def test_a_relative_path_of_a_source_starts_at_the_directory():
+    assert source_beside("file:x/{domain}", "/etc/t") == "file:/etc/t/x/{domain}"
+    assert source_beside("feed:x.feed", "/etc/t") == "feed:/etc/t/x.feed"
+    for other in ("file:/x", "feed:push", "feed:https://h/x", "sql:x", "command:x y", "learn"):
+        assert source_beside(other, "/etc/t") == other
+
+
+def test_public_keys():
+    key = b64encode(bytes(32)).decode()
+    assert parse_public_key(key) == key
+    for bad in ("", "x", key[:-1], b64encode(bytes(31)).decode(), key + "\n"):
+        with pytest.raises(ValueError, match="an Ed25519 public key: 32 octets in base64"):
+            parse_public_key(bad)
