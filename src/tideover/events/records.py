@@ -250,7 +250,10 @@ class DeliveryDeferred(Event, frozen=True, kw_only=True):
 
 
 class DeliveryRefused(Event, frozen=True, kw_only=True):
-    """The next hop said "never" to these recipients (or lacks what the message needs)."""
+    """The next hop said "never" to these recipients (or lacks what the message needs).
+
+    `stage` is what it answered: "MAIL", "RCPT", "DATA" or "BODY"; None when it was not asked.
+    """
 
     level: ClassVar[str] = "warning"
     message: str
@@ -258,6 +261,7 @@ class DeliveryRefused(Event, frozen=True, kw_only=True):
     recipients: tuple[str, ...]
     host: str
     reply: str
+    stage: str | None = None
 
 
 class DeliveryUnknown(Event, frozen=True, kw_only=True):
@@ -359,3 +363,38 @@ class MessageSwallowed(Event, frozen=True, kw_only=True):
     sender: str
     recipients: tuple[str, ...]
     size: int
+
+
+# What is learned of addresses
+
+
+class AddressesTrouble(Event, frozen=True, kw_only=True):
+    """The file with what was learned of addresses can't be used now; mail goes on."""
+
+    level: ClassVar[str] = "warning"
+    reason: str
+
+
+class AddressesDamaged(Event, frozen=True, kw_only=True):
+    """The file with what was learned of addresses was damaged: set aside, a new one was begun."""
+
+    level: ClassVar[str] = "error"
+    reason: str
+    set_aside: str
+
+
+class CalloutsRefused(Event, frozen=True, kw_only=True):
+    """The primary won't be asked: it refuses the null sender, or us. Told once until it answers."""
+
+    level: ClassVar[str] = "warning"
+    domain: str
+    host: str
+    reply: str
+
+
+class CatchAllFound(Event, frozen=True, kw_only=True):
+    """The primary takes an address that nobody has: callouts say nothing about this domain's."""
+
+    level: ClassVar[str] = "warning"
+    domain: str
+    reply: str
