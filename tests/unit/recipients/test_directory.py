@@ -1,36 +1,55 @@
 """recipients.directory: who is listed, who never is, and how the list keeps up."""
 
 import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tideover.config.model import Config, Domain
+from tideover.config.model import (
+    Config,
+    Domain,
+    HoneypotAction,
+    MinConfidence,
+    Source,
+    SourceFormat,
+)
 from tideover.config.values import Endpoint
 from tideover.events.records import Event, RecipientsFailed, RecipientsLoaded
 from tideover.recipients.answer import answer
 from tideover.recipients.directory import DirectoryTable
 from tideover.recipients.domain_table import DomainTable
-from tideover.recipients.interface import Finding, Standing
+from tideover.recipients.interface import Confidence, Finding, Verdict
+from tideover.recipients.listing import NameList
+from tideover.recipients.loaded import LoadedSource
+from tideover.recipients.sources.opening import Surroundings
 
 LISTED, UNKNOWN, FOREIGN, UNAVAILABLE = (
-    Standing.LISTED,
-    Standing.UNKNOWN,
-    Standing.FOREIGN,
-    Standing.UNAVAILABLE,
+    Verdict.ACCEPT,
+    Verdict.REJECT,
+    Verdict.FOREIGN,
+    Verdict.DEFER,
 )
+NOW = 1_800_000_000.0
 
 
-def config(data_dir: Path, delimiter: str = "+", **domains: tuple[str, ...]) -> Config:
+def config(
+    data_dir: Path,
+    delimiter: str = "+",
+    sources: dict[str, Source] | None = None,
+    **domains: tuple[str, ...],
+) -> Config:
     return Config(
         hostname="mx2.example.org",
         data_dir=data_dir,
+        sources=sources or {},
         domains={
             name.replace("_", "."): Domain(
                 primary=(Endpoint("127.0.0.1", 2526),),
-                recipients=tuple(f"file:{f}" for f in files),
+                recipients=tuple(f"file:{data_dir}/{f}" for f in files),
                 recipient_delimiter=delimiter,
             )
             for name, files in domains.items()
@@ -38,29 +57,83 @@ def config(data_dir: Path, delimiter: str = "+", **domains: tuple[str, ...]) -> 
     )
 
 
+def table_of(delimiters: str = "+", /, **lists: set[str] | None) -> DomainTable:
+    """A domain whose sources have read these names; None: never read."""
+    sources = []
+    for name, names in lists.items():
+        source = LoadedSource(name, "d", None, Source(), 60.0)  # type: ignore[arg-type]
+        if names is not None:
+            source.lists = {"d": NameList(frozenset(names))}
+            source.confirmed(NOW)
+        else:
+            source.failed("gone", NOW, 60.0)
+        sources.append(source)
+    settings = Domain(primary=None, recipients=(), recipient_delimiter=delimiters)
+    return DomainTable("d", settings, sources, NOW)
+
+
+def look(table: DomainTable, local: str) -> Finding:
+    finding = table.lookup(local, NOW)
+    assert isinstance(finding, Finding)
+    return finding
+
+
 class Setting:
-    """Two domains, a directory and what it told."""
+    """A directory of domains with files, and what it told. Works only while `run` runs."""
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, given: Config) -> None:
         self.place = place
-        (place / "com").write_text("user\nJohn.Doe@example.com\nlist+daily\n")
-        (place / "idn").write_text("anna@bücher.example\n")
         self.events: list[Event] = []
-        self.config = config(place, example_com=("com",), **{"xn--bcher-kva_example": ("idn",)})
-        self.table = DirectoryTable(self.config, place, self.events.append)
-        self.table.load()
+        self.config = given
+        self.runner = asyncio.Runner()
+        around = Surroundings(data_dir=place)
+        self.table = self.run(self._make(around))
 
-    def standing(self, local: str, domain: str = "example.com") -> Standing:
-        return self.table.lookup(local, domain).standing
+    async def _make(self, around: Surroundings) -> DirectoryTable:
+        table = DirectoryTable(self.config, around, self.events.append)
+        await table.start()
+        return table
+
+    def run(self, coroutine):
+        return self.runner.run(coroutine)
+
+    def lookup(self, local: str, domain: str = "example.com") -> Finding:
+        async def ask() -> Finding:
+            finding = self.table.lookup(local, domain)
+            return finding if isinstance(finding, Finding) else await finding
+
+        return self.run(ask())
+
+    def verdict(self, local: str, domain: str = "example.com") -> Verdict:
+        return self.lookup(local, domain).verdict
 
     def poll(self, times: int = 2) -> None:
         for _ in range(times):
-            asyncio.run(self.table.poll())
+            self.run(self.table.refresh(None))
+
+    def close(self) -> None:
+        self.run(self.table.close())
+        self.runner.close()
 
 
 @pytest.fixture
-def setting(tmp_path: Path) -> Setting:
-    return Setting(tmp_path)
+def make(tmp_path: Path) -> Iterator[object]:
+    made = []
+
+    def make(given: Config) -> Setting:
+        made.append(Setting(tmp_path, given))
+        return made[-1]
+
+    yield make
+    for setting in made:
+        setting.close()
+
+
+@pytest.fixture
+def setting(tmp_path: Path, make) -> Setting:
+    (tmp_path / "com").write_text("user\nJohn.Doe@example.com\nlist+daily\n")
+    (tmp_path / "idn").write_text("anna@bücher.example\n")
+    return make(config(tmp_path, example_com=("com",), **{"xn--bcher-kva_example": ("idn",)}))
 
 
 @pytest.mark.parametrize(
@@ -84,8 +157,8 @@ def setting(tmp_path: Path) -> Setting:
     ],
 )
 def test_listed(setting: Setting, local: str, domain: str) -> None:
-    finding = setting.table.lookup(local, domain)
-    assert finding.standing is LISTED
+    finding = setting.lookup(local, domain)
+    assert finding.verdict is LISTED
     assert finding.domain in setting.config.domains
     assert answer(finding) is None
 
@@ -100,8 +173,8 @@ def test_listed(setting: Setting, local: str, domain: str) -> None:
     ],
 )  # fmt: skip
 def test_i8_a_tricky_or_unknown_local_part_is_not_listed(setting: Setting, local: str) -> None:
-    finding = setting.table.lookup(local, "example.com")
-    assert finding.standing is UNKNOWN
+    finding = setting.lookup(local, "example.com")
+    assert finding.verdict is UNKNOWN
     refusal = answer(finding)
     assert refusal is not None
     assert (refusal.code, refusal.enhanced) == (550, "5.1.1")
@@ -121,29 +194,30 @@ def test_i8_a_tricky_or_unknown_local_part_is_not_listed(setting: Setting, local
 def test_i8_a_foreign_or_tricky_domain_is_not_listed(
     setting: Setting, local: str, domain: str
 ) -> None:
-    finding = setting.table.lookup(local, domain)
-    assert finding.standing is FOREIGN
+    finding = setting.lookup(local, domain)
+    assert finding.verdict is FOREIGN
     assert finding.domain == ""
     refusal = answer(finding)
     assert refusal is not None
     assert (refusal.code, refusal.enhanced) == (554, "5.7.1")
 
 
-def test_i8_a_sign_that_folds_to_a_letter_is_another_domain(tmp_path: Path) -> None:
+def test_i8_a_sign_that_folds_to_a_letter_is_another_domain(tmp_path: Path, make) -> None:
     (tmp_path / "k").write_text("user\n")
-    table = DirectoryTable(config(tmp_path, kelvin_example=("k",)), tmp_path, lambda _: None)
-    table.load()
-    assert table.lookup("user", "kelvin.example").standing is LISTED
-    assert table.lookup("user", "\u212aelvin.example").standing is FOREIGN
+    setting = make(config(tmp_path, kelvin_example=("k",)))
+    assert setting.verdict("user", "kelvin.example") is LISTED
+    assert setting.verdict("user", "\u212aelvin.example") is FOREIGN
 
 
 @given(local=st.text(), domain=st.text() | st.sampled_from(["example.com", "EXAMPLE.com"]))
 def test_i8_lookup_never_raises_and_lists_only_what_is_named(local: str, domain: str) -> None:
-    table = DirectoryTable(config(Path(), example_com=()), Path(), lambda _: None)
-    table.load()
-    table._tables["example.com"] = DomainTable("example.com", {"s": frozenset({"user"})}, "+")
-    finding = table.lookup(local, domain)
-    if finding.standing is LISTED:
+    directory = DirectoryTable(
+        config(Path(), example_com=()), Surroundings(data_dir=None), lambda _: None
+    )
+    directory._tables["example.com"] = table_of(s={"user"})
+    finding = directory.lookup(local, domain)
+    assert isinstance(finding, Finding)
+    if finding.verdict is LISTED:
         assert domain.lower() == "example.com"
         assert local.casefold() == "postmaster" or local.casefold().partition("+")[0] == "user"
 
@@ -161,73 +235,71 @@ def test_i8_lookup_never_raises_and_lists_only_what_is_named(local: str, domain:
         (".", "userx", UNKNOWN),
     ],
 )
-def test_delimiters(delimiters: str, local: str, standing: Standing) -> None:
-    table = DomainTable("example.com", {"s": frozenset({"user"})}, delimiters)
-    assert table.lookup(local).standing is standing
+def test_delimiters(delimiters: str, local: str, standing: Verdict) -> None:
+    assert look(table_of(delimiters, s={"user"}), local).verdict is standing
 
 
 def test_several_sources_list_together_and_the_finding_names_the_one() -> None:
-    table = DomainTable("d", {"a": frozenset({"x"}), "b": frozenset({"y"})}, "+")
-    assert table.lookup("y") == Finding(standing=LISTED, domain="d", source="b")
-    assert table.lookup("z").standing is UNKNOWN
+    table = table_of(a={"x"}, b={"y"})
+    found = look(table, "y")
+    assert (found.verdict, found.confidence, found.source) == (LISTED, Confidence.LISTED, "b")
+    assert look(table, "z").verdict is UNKNOWN
 
 
 def test_a_domain_with_an_unread_source_cannot_say_unknown() -> None:
-    table = DomainTable("d", {"a": frozenset({"x"}), "b": None}, "+")
-    assert table.lookup("x").standing is LISTED
-    assert table.lookup("postmaster").standing is LISTED
-    refusal = answer(table.lookup("z"))
-    assert refusal is not None
-    assert (refusal.code, refusal.enhanced) == (451, "4.3.0")
+    table = table_of(a={"x"}, b=None)
+    said = [look(table, local).verdict for local in ("x", "postmaster", "z")]
+    assert said == [LISTED, LISTED, UNAVAILABLE]
 
 
 @pytest.mark.parametrize("content", [None, "", "bad line\n"])
 def test_a_source_that_was_never_read_gives_4xx_until_it_is(
-    tmp_path: Path, content: str | None
+    tmp_path: Path, make, content: str | None
 ) -> None:
     file = tmp_path / "r"
     if content is not None:
         file.write_text(content)
-    events: list[Event] = []
-    table = DirectoryTable(config(tmp_path, example_com=("r",)), tmp_path, events.append)
-    table.load()
-    assert table.lookup("user", "example.com").standing is UNAVAILABLE
-    assert [type(e) for e in events] == [RecipientsFailed]
+    setting = make(config(tmp_path, example_com=("r",)))
+    refusal = answer(setting.lookup("user"))
+    assert refusal is not None
+    assert (refusal.code, refusal.enhanced) == (450, "4.1.1")
+    assert setting.verdict("postmaster") is LISTED
+    assert [type(e) for e in setting.events] == [RecipientsFailed]
     file.write_text("user\n")
-    for _ in range(3):
-        asyncio.run(table.poll())
-    assert table.lookup("user", "example.com").standing is LISTED
-    assert [type(e) for e in events] == [RecipientsFailed, RecipientsLoaded]
+    setting.poll(3)
+    assert setting.verdict("user") is LISTED
+    assert [type(e) for e in setting.events] == [RecipientsFailed, RecipientsLoaded]
 
 
 def test_answers_name_no_path_and_no_primary(setting: Setting) -> None:
     for local, domain in [("no", "example.com"), ("u", "other.org")]:
-        text = str(answer(setting.table.lookup(local, domain)))
+        text = str(answer(setting.lookup(local, domain)))
         assert "127.0.0.1" not in text
         assert str(setting.place) not in text
 
 
 def test_events_of_the_start(setting: Setting) -> None:
     assert [e for e in setting.events if isinstance(e, RecipientsLoaded)] == setting.events
-    assert [(e.domain, e.source, e.addresses) for e in setting.events] == [  # type: ignore[attr-defined]
-        ("example.com", "file:com", 3),
-        ("xn--bcher-kva.example", "file:idn", 1),
+    assert [(e.source, e.addresses) for e in setting.events] == [  # type: ignore[attr-defined]
+        (f"file:{setting.place}/com", 3),
+        (f"file:{setting.place}/idn", 1),
     ]
 
 
 def test_a_changed_file_is_used(setting: Setting) -> None:
-    (setting.place / "com").write_text("fresh\n")
+    (setting.place / "com").write_text("fresh\nuser\n")
     setting.poll()
-    assert setting.standing("fresh") is LISTED
-    assert setting.standing("user") is UNKNOWN
-    assert setting.standing("anna", "bücher.example") is LISTED
+    assert setting.verdict("fresh") is LISTED
+    assert setting.verdict("john.doe") is UNKNOWN
+    assert setting.verdict("anna", "bücher.example") is LISTED
 
 
-def test_a_lost_file_keeps_the_list_and_is_told_once(setting: Setting) -> None:
+def test_a_lost_file_keeps_the_list_and_says_later_to_all_others(setting: Setting) -> None:
     (setting.place / "com").unlink()
     setting.events.clear()
     setting.poll(4)
-    assert setting.standing("user") is LISTED
+    assert setting.verdict("user") is LISTED
+    assert setting.verdict("nobody") is UNAVAILABLE
     assert [type(e) for e in setting.events] == [RecipientsFailed]
 
 
@@ -235,26 +307,63 @@ def test_reload_keeps_what_unchanged_sources_have_read(setting: Setting) -> None
     (setting.place / "com").unlink()
     (setting.place / "org").write_text("olga\n")
     new = config(setting.place, delimiter="-", example_com=("com",), example_org=("org",))
-    asyncio.run(setting.table.reconfigure(new))
-    assert setting.standing("user-x") is LISTED
-    assert setting.standing("user+x") is UNKNOWN
-    assert setting.standing("olga", "example.org") is LISTED
-    assert setting.standing("anna", "bücher.example") is FOREIGN
+    setting.run(setting.table.reconfigure(new))
+    assert setting.verdict("user-x") is LISTED
+    assert setting.verdict("user+x") in (UNKNOWN, UNAVAILABLE)
+    assert setting.verdict("olga", "example.org") is LISTED
+    assert setting.verdict("anna", "bücher.example") is FOREIGN
 
 
-def test_watch_polls_until_cancelled(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tideover.recipients.directory.POLL", 0.001)
-    (setting.place / "com").write_text("fresh\n")
+def test_a_source_with_other_details_is_opened_anew(tmp_path: Path, make) -> None:
+    (tmp_path / "r").write_text("user OK\n")
+    name = f"file:{tmp_path}/r"
+    setting = make(config(tmp_path, example_com=("r",)))
+    assert setting.verdict("user") is UNAVAILABLE
+    new = config(tmp_path, sources={name: Source(format=SourceFormat.POSTFIX)}, example_com=("r",))
+    setting.run(setting.table.reconfigure(new))
+    assert setting.verdict("user") is LISTED
 
-    async def until_used() -> None:
-        watch = asyncio.create_task(setting.table.watch())
-        async with asyncio.timeout(10):
-            while setting.standing("fresh") is not LISTED:
-                await asyncio.sleep(0.001)
-        watch.cancel()
-        await asyncio.gather(watch, return_exceptions=True)
 
-    asyncio.run(until_used())
+def test_one_source_serves_several_domains(tmp_path: Path, make) -> None:
+    (tmp_path / "all").write_text("a@one.example\nb@two.example\nc@three.example\nbare\n")
+    setting = make(config(tmp_path, one_example=("all",), two_example=("all",)))
+    assert setting.verdict("a", "one.example") is LISTED
+    assert setting.verdict("b", "one.example") is UNKNOWN
+    assert setting.verdict("b", "two.example") is LISTED
+    assert setting.verdict("bare", "two.example") is LISTED
+    assert len(setting.table._sources) == 1
+
+
+def test_a_source_that_names_nobody_of_a_domain_does_not_refuse_all_of_it(
+    tmp_path: Path, make
+) -> None:
+    (tmp_path / "all").write_text("a@one.example\n")
+    setting = make(config(tmp_path, one_example=("all",), two_example=("all",)))
+    assert setting.verdict("b", "one.example") is UNKNOWN
+    assert setting.verdict("b", "two.example") is UNAVAILABLE
+
+
+def test_the_domain_stands_in_a_sources_name(tmp_path: Path, make) -> None:
+    for name in ("one.example", "two.example"):
+        (tmp_path / name).write_text(f"user-of-{name[:3]}\n")
+    setting = make(config(tmp_path, one_example=("{domain}",), two_example=("{domain}",)))
+    assert setting.verdict("user-of-one", "one.example") is LISTED
+    assert setting.verdict("user-of-one", "two.example") is UNKNOWN
+
+
+def test_honeypots_patterns_and_catch_alls_of_a_file(tmp_path: Path, make) -> None:
+    (tmp_path / "r").write_text("user max_size=1MiB\ntrap honeypot\n/sales-.*/\n")
+    given = config(tmp_path, example_com=("r",))
+    setting = make(given)
+    assert setting.lookup("user").max_size == 1 << 20
+    assert setting.lookup("trap").confidence is Confidence.HONEYPOT
+    assert setting.lookup("Sales-x").confidence is Confidence.PATTERN
+    assert setting.verdict("nobody") is UNKNOWN
+    domain = given.domains["example.com"]
+    changed = replace(domain, honeypots=HoneypotAction.SWALLOW, min_confidence=MinConfidence.LISTED)
+    setting.run(setting.table.reconfigure(replace(given, domains={"example.com": changed})))
+    assert setting.verdict("trap") is Verdict.SWALLOW
+    assert setting.verdict("sales-x") is UNAVAILABLE
 
 
 def test_listing(setting: Setting) -> None:
@@ -267,19 +376,32 @@ def test_listing(setting: Setting) -> None:
     assert setting.table.listing("other.org") == []
 
 
-def test_explain_says_what_each_source_knows(tmp_path: Path) -> None:
+def test_explain_says_what_each_source_knows(tmp_path: Path, make) -> None:
     (tmp_path / "a").write_text("user\n")
-    table = DirectoryTable(config(tmp_path, example_com=("a", "b")), tmp_path, lambda _: None)
-    table.load()
-    explanation = table.explain("User+x@Example.com")
-    assert explanation.finding.standing is LISTED
+    setting = make(config(tmp_path, example_com=("a", "b")))
+    explanation = setting.run(setting.table.explain("User+x@Example.com"))
+    assert explanation.primary_up.verdict is LISTED
+    assert explanation.primary_down.verdict is LISTED
     first, second = explanation.sources
-    assert (first.matched, first.addresses, first.trouble) == ("user", 1, None)
-    assert (second.matched, second.addresses) == (None, None)
+    assert (first.matched, first.confidence, first.trouble) == ("user", "listed", None)
+    assert (second.matched, second.silence) == (None, "unsure")
     assert "No such file" in (second.trouble or "")
-    assert table.explain("user@other.org").sources == ()
-    assert table.explain('"user"@example.com').finding.standing is LISTED
-    assert table.explain("not an address").finding.standing is FOREIGN
+    for address, verdict in [
+        ("user@other.org", FOREIGN),
+        ('"user"@example.com', LISTED),
+        ("not an address", FOREIGN),
+    ]:
+        assert setting.run(setting.table.explain(address)).primary_up.verdict is verdict
+
+
+def test_the_state_of_sources(tmp_path: Path, make) -> None:
+    (tmp_path / "a").write_text("user\n")
+    setting = make(config(tmp_path, example_com=("a", "b")))
+    good, bad = setting.table.sources("example.com")
+    assert (good.state, good.entries, bad.state, bad.entries) == ("fresh", 1, "never", None)
+    assert "No such file" in (bad.trouble or "")
+    assert setting.table.sources("other.org") == []
+    assert len(setting.table.sources()) == 2
 
 
 @pytest.mark.parametrize(
@@ -287,4 +409,4 @@ def test_explain_says_what_each_source_knows(tmp_path: Path) -> None:
 )
 def test_I8_letters_that_only_look_alike_are_not_the_same(local):
     names = frozenset({"user", "strasse", "kilo"})
-    assert DomainTable("example.com", {"s": names}, "+").lookup(local).standing is UNKNOWN
+    assert look(table_of(s=set(names)), local).verdict is UNKNOWN

@@ -84,9 +84,7 @@ def test_the_first_exact_word_counts():
 def test_an_exact_word_outranks_a_general_one_wherever_it_stands():
     for general in (Confidence.PATTERN, Confidence.CATCH_ALL):
         assert code(named(general), named(Confidence.REFUSED)) == 550
-    found = decide(
-        "d", [named(Confidence.CATCH_ALL, "a"), named(Confidence.PATTERN, "b")], now=NOW
-    )
+    found = decide("d", [named(Confidence.CATCH_ALL, "a"), named(Confidence.PATTERN, "b")], now=NOW)
     assert (found.confidence, found.source) == (Confidence.PATTERN, "b")
 
 
@@ -117,7 +115,7 @@ def test_an_entry_that_has_expired_is_not_there():
     assert code(named(Confidence.LISTED, expires=NOW, honeypot=True), STALE) == 450
 
 
-@pytest.mark.parametrize(("has", "minimum"), itertools.product(ACCEPTABLE, ACCEPTABLE))
+@pytest.mark.parametrize(("has", "minimum"), list(itertools.product(ACCEPTABLE, ACCEPTABLE)))
 def test_what_is_less_sure_than_the_minimum_is_deferred(has, minimum):
     enough = ACCEPTABLE.index(has) <= ACCEPTABLE.index(minimum)
     assert is_enough(has, minimum) is enough
