@@ -102,10 +102,13 @@ def outcome_of(verdict: Verdict, *, dsn: bool) -> Outcome:
         return Delivered(verdict.reply, dsn_passed_on=dsn)
     if isinstance(verdict, (Declined, Postponed)):
         reply = verdict.reply
-        if isinstance(verdict, Declined) and _about_the_host(verdict):
-            return Deferred(str(reply), reply)
+        stage = Command.RCPT.name
+        if isinstance(verdict, Declined):
+            stage = verdict.command.name
+            if _about_the_host(verdict):
+                return Deferred(str(reply), reply)
         if reply.permanent:
-            return Refused(reply)
+            return Refused(reply, stage=stage)
         return Deferred(str(reply), reply, message_specific=True)
     if verdict.after_dot:
         return Unknown(verdict.text)

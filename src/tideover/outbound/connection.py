@@ -26,12 +26,15 @@ from tideover.smtp.client import ClientSession
 from tideover.smtp.client_values import (
     ClientEvent,
     Command,
+    InquiryEnded,
+    Lost,
     Mail,
     SendBody,
     SessionEnded,
     TlsGoAhead,
     TransactionEnded,
     Verdict,
+    Welcome,
 )
 from tideover.smtp.replies import Reply
 
@@ -86,6 +89,7 @@ class Connection(asyncio.Protocol):
         self._answer: asyncio.Future[bool] | None = None
         self._content: bytes | None = None
         self._verdicts: tuple[Verdict, ...] = ()
+        self._answered: Welcome | Verdict = Lost("not asked", after_dot=False)
         self._writable: asyncio.Future[None] | None = None  # set while the socket is full
         self._closed: asyncio.Future[None] = self._loop.create_future()
         self._deadline = math.inf
@@ -157,6 +161,15 @@ class Connection(asyncio.Protocol):
         self._begin(mail)
         await self._wait()
         return self._verdicts
+
+    async def inquire(self, mail: Mail) -> Welcome | Verdict:
+        """Ask whether mail for one recipient would be taken; sends none."""
+        self._answer = None
+        self.transactions += 1
+        self._session.inquire(mail)
+        self._flush()
+        await self._wait()
+        return self._answered
 
     async def transact_pieces(
         self, mail: Mail, content: AsyncIterator[bytes]
@@ -285,6 +298,9 @@ class Connection(asyncio.Protocol):
             elif isinstance(event, TransactionEnded):
                 self._content = None
                 self._verdicts = event.verdicts
+                self._resolve(handshake=False)
+            elif isinstance(event, InquiryEnded):
+                self._answered = event.verdict
                 self._resolve(handshake=False)
             elif isinstance(event, SessionEnded):
                 self.ended = event

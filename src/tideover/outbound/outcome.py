@@ -27,11 +27,12 @@ class Deferred(Struct, frozen=True, tag=True):
 
 class Refused(Struct, frozen=True, tag=True):
     """Never: a 5xx, or something the next hop lacks that this message needs (`reply` is then ours,
-    and `ours` is True).
+    and `ours` is True). `stage` names what it answered, as in `Command`.
     """
 
     reply: Reply
     ours: bool = False
+    stage: str | None = None
 
 
 class Unknown(Struct, frozen=True, tag=True):

@@ -216,21 +216,27 @@ class _Writer:
 
     def refused(self, pairs: list[tuple[int, Outcome]]) -> None:
         failures = []
-        for index, outcome in pairs:
+        told: dict[tuple[str | None, str], list[tuple[int, Outcome]]] = {}
+        for pair in pairs:
+            index, outcome = pair
             assert isinstance(outcome, Refused)  # noqa: S101 - for the type checker
             text = str(outcome.reply)[:_MAX_TEXT]
             host = None if outcome.ours else self._host
             failures.append(Failure(index=index, reply=outcome.reply, text=text, host=host))
-        self._events.append(
-            records.DeliveryRefused(
-                time=self._now,
-                message=self._message.queue_id,
-                domain=self._domain,
-                recipients=self._addresses(pairs),
-                host=self._host,
-                reply=text,
+            told.setdefault((outcome.stage, text), []).append(pair)
+        # Each recipient with the reply that it got: what is learned of it depends on that.
+        for (stage, text), those in told.items():
+            self._events.append(
+                records.DeliveryRefused(
+                    time=self._now,
+                    message=self._message.queue_id,
+                    domain=self._domain,
+                    recipients=self._addresses(those),
+                    host=self._host,
+                    reply=text,
+                    stage=stage,
+                )
             )
-        )
         conclusion = self._conclusion(failures, Kind.FAILED)
         self._add(conclusion.changes, conclusion, Kind.FAILED)
 

@@ -9,10 +9,11 @@ The owner's loop::
     receive_data(bytes) / connection_lost(why)  ->  events
     after each call: data_to_send()             ->  bytes for the wire
 
-    Ready            begin(mail) | start_tls() | quit()
+    Ready            begin(mail) | inquire(mail) | start_tls() | quit()
     TlsGoAhead       do the handshake, then tls_established()
     SendBody         send_body(piece) …, send_body(piece, last=True)
     TransactionEnded begin(next mail) | quit()
+    InquiryEnded     the same
     SessionEnded     close the connection
 
 How replies find their commands: every command sent puts its `Command` on a queue; each reply
@@ -28,7 +29,8 @@ Invariants:
 - The end of data leaves only after all of the body (see `client_body`).
 - Nothing that arrived in clear is used after STARTTLS (RFC 3207 §6).
 - Each transaction ends with exactly one `TransactionEnded` that has a verdict for each recipient,
-  whatever the server does.
+  whatever the server does; each inquiry with one `InquiryEnded`.
+- An inquiry never sends DATA.
 """
 
 from collections import deque
@@ -37,13 +39,14 @@ from collections.abc import Callable
 from tideover.smtp.capabilities import Capabilities, parse_capabilities
 from tideover.smtp.client_body import BodyEncoder, Framing
 from tideover.smtp.client_commands import mail_command, rcpt_command
+from tideover.smtp.client_transaction import Transaction, rcpt_verdict
 from tideover.smtp.client_values import (
     ClientEvent,
     Command,
     Declined,
+    InquiryEnded,
     Lost,
     Mail,
-    Postponed,
     Ready,
     SendBody,
     SessionEnded,
@@ -52,6 +55,7 @@ from tideover.smtp.client_values import (
     TlsRefused,
     TransactionEnded,
     Verdict,
+    Welcome,
 )
 from tideover.smtp.replies import Reply
 from tideover.smtp.reply_parser import ReplyParser
@@ -69,27 +73,6 @@ class WrongOrder(RuntimeError):  # noqa: N818 - says what happened, not that it 
     """The owner called a method that the session's state doesn't allow: a fault in our code."""
 
 
-class _Transaction:
-    """One message under way: what each recipient was told so far."""
-
-    __slots__ = ("accepted", "answered", "body", "body_sent", "framing", "mail", "opened",
-                 "verdicts")  # fmt: skip
-
-    def __init__(self, mail: Mail, framing: Framing) -> None:
-        self.mail = mail
-        self.framing = framing
-        self.verdicts: list[Verdict | None] = [None] * len(mail.recipients)
-        self.answered = 0  # RCPTs answered so far
-        self.accepted = 0  # of them, those accepted
-        self.opened = False  # MAIL was accepted
-        self.body: BodyEncoder | None = None  # from the server's go-ahead on
-        self.body_sent = False
-
-    def settle(self, verdict: Verdict) -> None:
-        """Give every recipient that has no verdict yet this one."""
-        self.verdicts = [old or verdict for old in self.verdicts]
-
-
 class ClientSession:
     """One connection to a server, seen from the client. `hostname` is our name in EHLO."""
 
@@ -103,7 +86,7 @@ class ClientSession:
         self._waiting: deque[tuple[Command, bytes]] = deque()  # commands not sent yet
         self._out: list[bytes] = []
         self._events: list[ClientEvent] = []
-        self._transaction: _Transaction | None = None
+        self._transaction: Transaction | None = None
         self._needs_reset = False
         self._handshaking = False
         self._ready = False
@@ -212,15 +195,32 @@ class ClientSession:
         commands += [(Command.RCPT, rcpt_command(one, offered)) for one in mail.recipients]
         if not bdat:
             commands.append(_DATA)
-        self._transaction = _Transaction(mail, Framing.BDAT if bdat else Framing.DATA)
+        self._transaction = Transaction(mail, Framing.BDAT if bdat else Framing.DATA)
         self._needs_reset = False
-        if offered.pipelining:
-            for command, line in commands:
-                self._expected.append(command)
-                self._out.append(line)
-        else:
-            self._waiting.extend(commands)
-            self._send_next()
+        self._send_all(commands)
+
+    def inquire(self, mail: Mail) -> None:
+        """Ask whether mail for one recipient would be taken: MAIL, RCPT, RSET, and no message.
+
+        RSET is pipelined too (RFC 2920 §3.1), so that nothing stays open on the server's side.
+
+        Raises:
+            WrongOrder: not `ready`.
+            ValueError: not one recipient, or an address with a line break. Nothing was sent then.
+        """
+        if not self.ready:
+            raise WrongOrder("MAIL now")
+        (recipient,) = mail.recipients
+        offered = self.capabilities
+        commands = [_RSET] if self._needs_reset else []
+        commands += [
+            (Command.MAIL, mail_command(mail, offered)),
+            (Command.RCPT, rcpt_command(recipient, offered)),
+            _RSET,
+        ]
+        self._transaction = Transaction(mail, Framing.DATA, inquiry=True)
+        self._needs_reset = False
+        self._send_all(commands)
 
     def send_body(self, data: bytes, *, last: bool = False) -> None:
         """The next piece of the body, after `SendBody`; with `last` the end of data follows it.
@@ -328,18 +328,22 @@ class ClientSession:
             self._end("unexpected reply to RCPT", reply)
             return
         elif transaction.opened:
-            transaction.verdicts[index] = _rcpt_verdict(reply, transaction.accepted)
+            transaction.verdicts[index] = rcpt_verdict(reply, transaction.accepted)
+        if transaction.inquiry and transaction.opened and reply.code // 100 == 2:
+            transaction.welcome = reply
         if transaction.answered == len(transaction.verdicts):
             self._recipients_answered(transaction)
         else:
             self._send_next()
 
-    def _recipients_answered(self, transaction: _Transaction) -> None:
+    def _recipients_answered(self, transaction: Transaction) -> None:
         if transaction.accepted and not transaction.opened:
             # To go on would send a message, be it an empty one, for a MAIL that was refused.
             self._end("RCPT accepted after MAIL was refused")
         elif self._expected:
-            return  # DATA is on its way already
+            return  # DATA, or an inquiry's RSET, is on its way already
+        elif transaction.inquiry:
+            self._send_next()
         elif not transaction.accepted:
             self._waiting.clear()
             self._finish(transaction)
@@ -362,7 +366,7 @@ class ClientSession:
         else:
             self._end("unexpected reply to DATA", reply)
 
-    def _ask_for_body(self, transaction: _Transaction) -> None:
+    def _ask_for_body(self, transaction: Transaction) -> None:
         transaction.body = BodyEncoder(transaction.framing, transaction.mail.size)
         self._expected.append(Command.BODY)
         self._events.append(_SEND_BODY)
@@ -383,23 +387,32 @@ class ClientSession:
         self._finish(transaction)
 
     def _on_rset(self, reply: Reply) -> None:
-        if reply.code // 100 == 2:
-            self._send_next()
-        else:
+        transaction = self._transaction
+        if reply.code // 100 != 2:
             self._end("RSET refused", reply)
+        elif transaction is not None and transaction.inquiry and not self._pending():
+            transaction.opened = False
+            self._finish(transaction)
+        else:
+            self._send_next()
 
     def _on_quit(self, reply: Reply) -> None:
         self._end("quit", reply, expected=True)
 
     # Ends
 
-    def _finish(self, transaction: _Transaction) -> None:
+    def _finish(self, transaction: Transaction) -> None:
         """The transaction has come to its end and the session can go on."""
         self._needs_reset = transaction.opened
         self._transaction = None
-        # No recipient is left without verdict here.
+        # No recipient is left without verdict here, but one that is welcome.
         verdicts = tuple(verdict for verdict in transaction.verdicts if verdict is not None)
-        self._events.append(TransactionEnded(verdicts))
+        if transaction.welcome is not None:
+            self._events.append(InquiryEnded(Welcome(transaction.welcome)))
+        elif transaction.inquiry:
+            self._events.append(InquiryEnded(verdicts[0]))
+        else:
+            self._events.append(TransactionEnded(verdicts))
 
     def _end(self, text: str, reply: Reply | None = None, *, expected: bool = False) -> None:
         """Nothing more can be said on this connection."""
@@ -419,7 +432,7 @@ class ClientSession:
         self._events = []
         return self._events
 
-    def _under_way(self) -> _Transaction:
+    def _under_way(self) -> Transaction:
         if self._transaction is None:  # can't be: the queue holds its commands only while it is
             raise WrongOrder("reply without a transaction")
         return self._transaction
@@ -428,21 +441,23 @@ class ClientSession:
         self._expected.append(command)
         self._out.append(line)
 
+    def _send_all(self, commands: list[tuple[Command, bytes]]) -> None:
+        """A transaction's commands: in one piece, or one by one without PIPELINING."""
+        if self.capabilities.pipelining:
+            for command, line in commands:
+                self._send(command, line)
+        else:
+            self._waiting.extend(commands)
+            self._send_next()
+
+    def _pending(self) -> bool:
+        """Whether commands are still to be sent or answered."""
+        return bool(self._waiting or self._expected)
+
     def _send_next(self) -> None:
         """Without PIPELINING: the next command of the transaction. With it all are sent."""
         if self._waiting:
             self._send(*self._waiting.popleft())
-
-
-def _rcpt_verdict(reply: Reply, accepted: int) -> Verdict:
-    """What a 4xx or 5xx to RCPT means (RFC 5321 §4.5.3.1.10).
-
-    Too many recipients is 452, and 552 from old servers; both codes also say that the mailbox or
-    the disk is full. With other recipients accepted before this one, the next transaction tells.
-    """
-    if accepted and reply.code in (452, 552) and reply.enhanced in (None, "4.5.3", "5.5.3"):
-        return Postponed(reply)
-    return Declined(reply, Command.RCPT)
 
 
 _HANDLERS: dict[Command, Callable[[ClientSession, Reply], None]] = {

@@ -14,7 +14,7 @@ def mail_command(mail: Mail, offered: Capabilities) -> bytes:
         ValueError: the address would break out of its command line.
     """
     line = f"MAIL FROM:<{mail.sender}>"
-    if offered.size_offered:
+    if offered.size_offered and mail.size:  # an inquiry has no size
         line += f" SIZE={mail.size}"
     if mail.body is not None and offered.eight_bit_mime:
         line += f" BODY={mail.body}"

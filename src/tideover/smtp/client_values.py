@@ -102,6 +102,13 @@ class Lost:
 Verdict = Taken | Declined | Postponed | Lost
 
 
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """The 2xx to a RCPT that only asked: mail for this recipient would be taken."""
+
+    reply: Reply
+
+
 # Events
 
 
@@ -137,6 +144,13 @@ class TransactionEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class InquiryEnded:
+    """What became of `ClientSession.inquire`."""
+
+    verdict: Welcome | Verdict
+
+
+@dataclass(frozen=True, slots=True)
 class SessionEnded:
     """Nothing more can be sent; close the connection.
 
@@ -148,4 +162,6 @@ class SessionEnded:
     expected: bool = False
 
 
-ClientEvent = Ready | TlsGoAhead | TlsRefused | SendBody | TransactionEnded | SessionEnded
+ClientEvent = (
+    Ready | TlsGoAhead | TlsRefused | SendBody | TransactionEnded | InquiryEnded | SessionEnded
+)

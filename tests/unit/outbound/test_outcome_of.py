@@ -16,7 +16,8 @@ def test_taken_lost_and_refused():
     assert outcome_of(Lost("gone", after_dot=True), dsn=True) == Unknown("gone")
     assert outcome_of(Lost("gone", after_dot=False), dsn=True) == Deferred("gone")
     no = reply(550, "5.1.1", "no")
-    assert outcome_of(Declined(no, Command.RCPT), dsn=True) == Refused(no)
+    assert outcome_of(Declined(no, Command.RCPT), dsn=True) == Refused(no, stage="RCPT")
+    assert outcome_of(Declined(no, Command.BODY), dsn=True) == Refused(no, stage="BODY")
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,18 @@ def test_every_recipient_has_exactly_one_change():
     assert all(one.report is None for one in ending.settlements)
 
 
+def test_each_recipient_is_told_with_the_reply_that_it_got():
+    spam = reply(554, "5.7.1", "spam")
+    ending = conclude(
+        claim(3), Refused(NO, stage="RCPT"), Refused(spam, stage="BODY"), Refused(NO, stage="RCPT")
+    )
+    told = [event for event in ending.events if isinstance(event, records.DeliveryRefused)]
+    assert [(one.recipients, one.reply, one.stage) for one in told] == [
+        (("r0@example.com", "r2@example.com"), "550 5.1.1 no", "RCPT"),
+        (("r1@example.com",), "554 5.7.1 spam", "BODY"),
+    ]
+
+
 def test_success_asked_for_and_not_passed_on_makes_no_backscatter_yet():
     ending = conclude(claim(1, notify=("SUCCESS",)), Delivered(OK))
     assert [change.state for one in ending.settlements for change in one.changes] == [

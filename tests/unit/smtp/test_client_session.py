@@ -9,6 +9,7 @@ from tideover.smtp.client import ClientSession, WrongOrder
 from tideover.smtp.client_values import (
     Command,
     Declined,
+    InquiryEnded,
     Lost,
     Mail,
     Postponed,
@@ -19,6 +20,7 @@ from tideover.smtp.client_values import (
     TlsGoAhead,
     TlsRefused,
     TransactionEnded,
+    Welcome,
 )
 from tideover.smtp.replies import Reply
 
@@ -531,3 +533,94 @@ def test_each_transaction_ends_once_with_a_verdict_for_each(replies, ehlo, count
         if isinstance(verdict, Taken) or (isinstance(verdict, Lost) and verdict.after_dot):
             assert dotted
     assert client.closed
+
+
+# Inquiries
+
+
+ASK = b"MAIL FROM:<>\r\n", b"RCPT TO:<r0@example.com>\r\n", b"RSET\r\n"
+NO = Reply(550, "5.1.1", ("no",))
+BYE = Reply(421, "4.3.2", ("bye",))
+
+
+def question() -> Mail:
+    return Mail("", [Recipient(address="r0@example.com", domain="example.com")], 0)
+
+
+def inquire(ehlo: bytes, script: dict) -> Run:
+    run = Run(session(ehlo), script)
+    run.client.inquire(question())
+    return run.go()
+
+
+@pytest.mark.parametrize(
+    "ehlo", [PIPELINING, ONE_BY_ONE, b"250-hi\r\n250-PIPELINING\r\n250 SIZE 9\r\n"]
+)
+@pytest.mark.parametrize(
+    ("script", "verdict"),
+    [
+        ({}, Welcome(OK)),
+        ({"RCPT": b"550 5.1.1 no\r\n"}, Declined(NO, Command.RCPT)),
+        ({"RCPT": b"252 2.0.0 ok\r\n"}, Welcome(Reply(252, "2.0.0", ("ok",)))),
+        ({"MAIL": b"550 5.1.1 no\r\n", "RCPT": b"503 5.5.1 MAIL first\r\n"},
+         Declined(NO, Command.MAIL)),
+    ],
+)  # fmt: skip
+def test_an_inquiry_sends_no_message_and_leaves_nothing_open(ehlo, script, verdict):
+    run = inquire(ehlo, dict(script))
+    assert run.events == [InquiryEnded(verdict)]
+    wire = b"".join(run.sent)
+    assert wire == b"".join(ASK) or (ehlo == ONE_BY_ONE and wire == ASK[0])
+    assert len(run.sent) == (len(wire.splitlines()) if ehlo == ONE_BY_ONE else 1)
+    assert run.client.ready
+    run.script = {}
+    run.events.clear()
+    run.client.inquire(question())
+    assert run.go().events == [InquiryEnded(Welcome(OK))]
+    run.events.clear()
+    assert run.send(mail()).verdicts == (Taken(OK),)
+    assert b"RSET" not in b"".join(run.sent[-2:])
+
+
+def test_an_inquiry_after_a_transaction_that_stayed_open_resets_first():
+    run = Run(session(), {"RCPT": b"550 5.1.1 no\r\n", "DATA": b"554 5.5.1 nobody\r\n"})
+    run.send(mail())
+    run.events.clear()
+    run.script = {}
+    run.client.inquire(question())
+    assert run.go().events == [InquiryEnded(Welcome(OK))]
+    assert run.sent[-1] == ASK[2] + b"".join(ASK)
+    assert run.client.ready
+
+
+@pytest.mark.parametrize("ehlo", [PIPELINING, ONE_BY_ONE])
+@pytest.mark.parametrize(
+    ("script", "verdict", "goes_on"),
+    [
+        ({"RCPT": b"421 4.3.2 bye\r\n"}, Declined(BYE, Command.RCPT), False),
+        ({"RSET": b"500 5.5.1 what\r\n"}, Welcome(OK), False),
+        ({"RCPT": b"354 what\r\n"}, Lost("unexpected reply to RCPT", after_dot=False), False),
+    ],
+)  # fmt: skip
+def test_an_inquiry_ends_whatever_the_server_does(ehlo, script, verdict, goes_on):
+    run = inquire(ehlo, dict(script))
+    assert run.events[0] == InquiryEnded(verdict)
+    assert isinstance(run.events[1], SessionEnded)
+    assert run.client.ready == goes_on
+
+
+def test_an_inquiry_whose_connection_is_lost():
+    client = session()
+    client.inquire(question())
+    client.data_to_send()
+    assert client.connection_lost("gone")[0] == InquiryEnded(Lost("gone", after_dot=False))
+
+
+def test_rcpt_taken_after_mail_was_refused_is_no_welcome():
+    run = inquire(PIPELINING, {"MAIL": b"550 5.1.1 no\r\n"})
+    assert run.events[0] == InquiryEnded(Declined(NO, Command.MAIL))
+
+
+def test_an_inquiry_is_about_one_recipient():
+    with pytest.raises(ValueError, match="unpack"):
+        session().inquire(mail(2))
