@@ -10,15 +10,17 @@ Invariants
 
 import os
 from collections.abc import Container, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from msgspec import Struct
 
-from tideover.config.document import UnreadableError, locate
+from tideover.config.document import Table, UnreadableError, locate
 from tideover.config.domains import UNREADABLE, DomainReader
 from tideover.config.mistakes import MAX_MISTAKES, Mistake
 from tideover.config.model import Domain
+from tideover.config.sections import table
 from tideover.config.validate import InvalidError
 from tideover.config.values import parse_domain
 
@@ -71,6 +73,17 @@ def read_directory(
     finally:
         os.close(handle)
     return found
+
+
+def tables_in(directory: Path) -> Iterator[tuple[str, Table]]:
+    """Each domain with its table as it is written, to be shown; what is no TOML is left out."""
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for name in _names(directory):
+            with suppress(ValueError, UnreadableError, OSError):
+                yield parse_domain(name.removesuffix(_SUFFIX)), table(_read(name, handle))
+    finally:
+        os.close(handle)
 
 
 def _names(directory: Path) -> list[str]:

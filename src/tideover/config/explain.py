@@ -10,10 +10,11 @@ from textwrap import wrap
 
 from msgspec import Struct
 
+from tideover.config.directory import tables_in
 from tideover.config.document import parse, read
 from tideover.config.model import Config
 from tideover.config.settings import Setting, effective, settings, write
-from tideover.config.values import parse_domain
+from tideover.config.values import parse_domain, source_beside, without_password
 
 
 class UnknownSettingError(Exception):
@@ -103,28 +104,40 @@ def example() -> str:
 def in_force(config: Config, path: Path) -> Iterator[Effective]:
     """Every setting of the configuration that was loaded from `path`, with where it comes from."""
     given = parse(read(path))
+    base = str(path.absolute().parent)
+    tables = {
+        "domains": {parse_domain(name): t for name, t in given.get("domains", {}).items()},
+        "sources": {source_beside(name, base): t for name, t in given.get("sources", {}).items()},
+    }
+    if config.domains_dir is not None:
+        tables["domains"] = dict(tables_in(config.domains_dir)) | tables["domains"]
     for setting, location, value in effective(config):
-        kind = setting.kind.removeprefix("list of ")
-        written = _written(given, location, config)
-        text = (
-            '"mx"'
-            if kind == "next hops" and value is None
-            else (None if value is None else write(value, kind))
-        )
-        yield Effective(key=_key(location), value=text, origin="file" if written else "default")
+        if "NAME" in setting.path:
+            table, name, key = location
+            written = key in tables[table].get(name, ())
+        else:
+            written = _written(given, location)
+        origin = "file" if written else "default"
+        yield Effective(key=_key(location), value=_text(setting, value), origin=origin)
+
+
+def _text(setting: Setting, value: object) -> str | None:
+    kind = setting.kind.removeprefix("list of ")
+    if value is None:
+        return '"mx"' if kind == "next hops" else None
+    if setting.key == "url":
+        value = without_password(str(value))
+    return write(value, kind)
 
 
 def _key(location: tuple[str, ...]) -> str:
     return ".".join(f'"{part}"' if "." in part else part for part in location)
 
 
-def _written(given: object, location: tuple[str, ...], config: Config) -> bool:
-    """Whether the file itself says this. Domains may be written in another form than ours."""
+def _written(given: object, location: tuple[str, ...]) -> bool:
+    """Whether the file itself says this."""
     for part in location:
         if not isinstance(given, dict):
             return False
-        if part not in given and part in config.domains:
-            given = next((v for k, v in given.items() if parse_domain(k) == part), None)
-        else:
-            given = given.get(part)
+        given = given.get(part)
     return given is not None

@@ -6,113 +6,32 @@ themselves are plain frozen dataclasses. Durations are seconds (float), sizes oc
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from msgspec import Struct
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainValidator,
-    Strict,
-    ValidationInfo,
+from pydantic import ConfigDict, Field
+
+from tideover.config.kinds import (
+    Count,
+    DomainName,
+    Duration,
+    File,
+    Hostname,
+    Level,
+    Listen,
+    Network,
+    Percent,
+    Primary,
+    PublicKey,
+    Resolver,
+    Size,
+    SourceName,
+    Switch,
+    Text,
+    Timeout,
+    Url,
 )
-
-from tideover.config.values import (
-    Endpoint,
-    parse_domain,
-    parse_duration,
-    parse_endpoint,
-    parse_hostname,
-    parse_network,
-    parse_primary,
-    parse_public_key,
-    parse_resolver,
-    parse_size,
-    parse_source,
-    source_beside,
-)
-
-
-class Kind(Struct, frozen=True):
-    """What the reference calls a type: `name`, and how a value is written."""
-
-    name: str
-    written: str
-
-
-def _beside_file(path: Path, info: ValidationInfo) -> Path:
-    """Relative paths start at the configuration file's directory, given as the context."""
-    return Path(info.context, path) if info.context else path
-
-
-def _source_beside_file(source: str, info: ValidationInfo) -> str:
-    return _source(source, info.context)
-
-
-@lru_cache(maxsize=4096)  # most domains of a host name the same sources
-def _source(source: str, directory: str | None) -> str:
-    name = parse_source(source)
-    return source_beside(name, directory) if directory else name
-
-
-def _url_beside_file(url: str, info: ValidationInfo) -> str:
-    """`sqlite:PATH` names a file, whose path starts where all others do."""
-    path = url.removeprefix("sqlite:")
-    if path == url or path.startswith("/") or not info.context:
-        return url
-    return f"sqlite:{Path(info.context, path)}"
-
-
-Duration = Annotated[
-    float, BeforeValidator(parse_duration), Kind("duration", '"500ms", "30s", "5m", "4h", "14d"')
-]
-Timeout = Annotated[Duration, Field(gt=0)]
-Size = Annotated[
-    int, BeforeValidator(parse_size), Kind("size", '"64KiB", "50MiB", "1GiB" or octets')
-]
-Count = Annotated[int, Strict(), Kind("number", "a whole number")]
-Listen = Annotated[
-    Endpoint, PlainValidator(parse_endpoint), Kind("address", '"127.0.0.1:25", "[::1]:25"')
-]
-Resolver = Annotated[
-    Endpoint, PlainValidator(parse_resolver), Kind("address", '"192.0.2.53", "127.0.0.1:5353"')
-]
-Network = Annotated[
-    IPv4Network | IPv6Network,
-    PlainValidator(parse_network),
-    Kind("network", '"10.0.0.0/8", "2001:db8::/32", one address'),
-]
-Hostname = Annotated[str, AfterValidator(parse_hostname), Kind("host name", '"mx2.example.org"')]
-DomainName = Annotated[str, AfterValidator(parse_domain), Kind("domain", '"example.com"')]
-Primary = Annotated[
-    tuple[Endpoint, ...] | None,
-    PlainValidator(parse_primary),
-    Kind("next hops", '["mail.example.com:25"] or "mx"'),
-]
-SourceName = Annotated[
-    str, AfterValidator(_source_beside_file), Kind("source", '"file:example.com.recipients"')
-]
-PublicKey = Annotated[
-    str, AfterValidator(parse_public_key), Kind("key", "32 octets (Ed25519) in base64")
-]
-Switch = Annotated[bool, Strict(), Kind("switch", "true or false")]
-Percent = Annotated[int, Strict(), Field(ge=0, le=100), Kind("percent", "0 to 100")]
-File = Annotated[
-    Path, AfterValidator(_beside_file), Kind("path", "absolute, or relative to this file")
-]
-Text = Annotated[str, Kind("text", '"..."')]
-Url = Annotated[
-    str, AfterValidator(_url_beside_file), Kind("URL", '"postgresql://db.example/mail"')
-]
-Level = Annotated[
-    Literal["debug", "info", "warning", "error"],
-    Kind("level", '"debug", "info", "warning" or "error"'),
-]
+from tideover.config.values import Endpoint
 
 _STRICT = ConfigDict(extra="forbid", frozen=True)
 
@@ -177,17 +96,13 @@ class Smtp:
     ] = (Endpoint("0.0.0.0", 25), Endpoint("::", 25))  # noqa: S104 - a mail server serves all
     tls_certificate: Annotated[
         File | None,
-        _doc(
-            "PEM file with certificate and chain; re-read when it changes. "
-            "Default: a self-made one in data_dir."
-        ),
+        _doc("PEM file with certificate and chain, watched. Default: a self-made one in data_dir."),
     ] = None
     tls_key: Annotated[
         File | None, _doc("PEM file with the key. Default: it is in tls_certificate.")
     ] = None
     proxy_protocol_from: Annotated[
-        tuple[Network, ...],
-        _doc("Networks of load balancers that must send a PROXY protocol v1 or v2 header."),
+        tuple[Network, ...], _doc("Networks of load balancers, which must send a PROXY header.")
     ] = ()
     max_connections: Annotated[Count, _doc("Connections at once, in all.", ge=1)] = 10_000
     max_connections_per_client: Annotated[
@@ -207,10 +122,7 @@ class Smtp:
     ] = 180.0
     min_data_rate: Annotated[
         Size,
-        _doc(
-            "Octets a second, averaged over a body after its first minute, below which a "
-            "client is cut off."
-        ),
+        _doc("Octets a second, averaged over a body after its first minute, that a client needs."),
     ] = 256
 
 
@@ -304,30 +216,27 @@ class Source:
     expire: Annotated[
         Duration,
         _doc(
-            "How long after the last good load the silence of a source in trouble still means 550; "
-            "then, and with 0s at once, 450. A feed says its own."
+            "How long after the last good load of a source in trouble its silence means 550, not "
+            "450. A feed says its own."
         ),
     ] = 0.0
     format: Annotated[
-        SourceFormat,
-        _doc('How the list is written; "auto" goes by the name: aliases, passwd, csv.'),
+        SourceFormat, _doc('How the list is written; "auto" goes by its name (aliases, CSV).')
     ] = SourceFormat.AUTO
     column: Annotated[
         Text | None, _doc("CSV: the column with the addresses. Default: one named like that.")
     ] = None
     max_size: Annotated[Size, _doc("Largest list that is read.")] = 1024 * 1024 * 1024
     max_mistakes: Annotated[
-        Percent, _doc("Malformed lines, in percent, beyond which a load is refused as a whole.")
+        Percent, _doc("Malformed lines, in percent, beyond which a load is refused.")
     ] = 1
     max_shrink: Annotated[
-        Percent,
-        _doc("Loss of entries, in percent, beyond which a load waits for an operator's word."),
+        Percent, _doc("Loss of entries, in percent, beyond which an operator must agree.")
     ] = 20
     url: Annotated[
         Url | None,
         _doc(
-            'Where it is: "ldap://HOST" or "ldaps://HOST"; "postgresql://…", "mysql://…", '
-            '"sqlite:PATH".'
+            'Where it is: "ldap://…" or "ldaps://…"; "postgresql://…", "mysql://…", "sqlite:PATH".'
         ),
     ] = None
     password_file: Annotated[

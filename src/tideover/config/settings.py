@@ -15,7 +15,8 @@ from annotated_types import Ge
 from msgspec import Struct
 from pydantic.fields import FieldInfo
 
-from tideover.config.model import Config, Kind
+from tideover.config.kinds import Kind
+from tideover.config.model import Config
 from tideover.config.values import write_duration, write_size
 
 

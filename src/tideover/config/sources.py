@@ -7,13 +7,11 @@ some of them and needs some.
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from importlib.util import find_spec
-from ipaddress import ip_address
 from typing import Final
-from urllib.parse import urlsplit
 
 from tideover.config.document import Location
 from tideover.config.model import Config, Domain, Source, SourceMode
-from tideover.config.values import source_kind, source_rest
+from tideover.config.values import is_loopback_url, source_kind, source_rest
 
 Trouble = tuple[Location, str]
 """Where it is, and what."""
@@ -97,7 +95,7 @@ class SourceRules:
         if kind == "ldap" and find_spec("bonsai") is None:
             return LDAP_MISSING
         url = source_rest(source) if kind == "feed" else source
-        if details.password_file and url.startswith("http:") and not _is_loopback(url):
+        if details.password_file and url.startswith("http:") and not is_loopback_url(url):
             return "its token would travel in clear: use https:, or leave password_file out"
         return None
 
@@ -164,17 +162,9 @@ def broken_list_of_domains(config: Config, rules: SourceRules) -> Iterator[str]:
         yield 'a list of domains is at "https://…", or "sql:NAME" with its query'
     elif "{domain}" in source:
         yield '"{domain}" has no meaning here, where the domains come from'
-    elif source.startswith("http:") and not _is_loopback(source):
+    elif source.startswith("http:") and not is_loopback_url(source):
         yield "over plain http: anybody on the way could take our mail: use https:"
     elif why := next((why for _, why in rules.broken_in([source])), None):
         yield why
     elif config.sources.get(source, _NO_DETAILS).mode is SourceMode.LOOKUP:
         yield "it is loaded as a whole: leave mode out of its table"
-
-
-def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -6,6 +6,7 @@ system: no files, no look-ups.
 """
 
 import re
+import shlex
 from base64 import b64decode
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
@@ -245,6 +246,8 @@ def parse_source(value: str) -> str:
             raise ValueError(f'"{kind}" stands alone')
     elif not rest or (kind in ("http", "https") and not _is_url(value)):
         raise ValueError(f'such a source is written like "{_SOURCE_FORMS[kind]}"')
+    if kind == "command":
+        _check_words(rest)
     if "{domain}" in rest and kind in _NAMED:
         raise ValueError(f'"{{domain}}" has no meaning in "{_SOURCE_FORMS[kind]}"')
     return value
@@ -266,11 +269,41 @@ _SOURCE_FORMS = {
 }
 
 
+def _check_words(command: str) -> None:
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise ValueError(f"the words of this command can't be told apart: {error}") from None
+    if not words:
+        raise ValueError(f'such a source is written like "{_SOURCE_FORMS["command"]}"')
+
+
 def _is_url(text: str) -> bool:
     try:
         return bool(urlsplit(text).hostname) and " " not in text
     except ValueError:
         return False
+
+
+def is_loopback_url(url: str) -> bool:
+    """Whether what is sent there does not leave this machine."""
+    try:
+        host = urlsplit(url).hostname or ""
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def without_password(url: str) -> str:
+    """The URL as it may be shown: stars in the place of a password."""
+    try:
+        parts = urlsplit(url)
+        if parts.password is None:
+            return url
+    except ValueError:
+        return url.partition(":")[0] + ":***"
+    user, _, host = parts.netloc.rpartition("@")
+    return url.replace(parts.netloc, f"{user.partition(':')[0]}:***@{host}", 1)
 
 
 def source_kind(source: str) -> str:

@@ -184,6 +184,8 @@ def test_networks():
         ("file:a\nb", "one line"),
         ("file:a\0b", "one line"),
         ("command:x\x1b", "one line"),
+        ("command: ", 'like "command:PROGRAM ARGUMENTS"'),
+        ("command:x 'y", "No closing quotation"),
     ],
 )
 def test_bad_sources(bad, said):
