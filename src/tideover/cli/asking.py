@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tideover.config.locate import data_dir
 from tideover.control.client import ControlClient, UnreachableError
-from tideover.control.protocol import ActRequest, Done, Item, ReadRequest
+from tideover.control.protocol import ActRequest, Done, Item, ReadRequest, Refresh, Seed
 
 
 def find_data_dir(config: Path) -> Path:
@@ -42,7 +42,7 @@ def ask(config: Path, request: ReadRequest) -> Iterator[Item]:
         yield from client.ask(request)
 
 
-def order(config: Path, request: ActRequest) -> Done:
+def order(config: Path, request: ActRequest | Seed) -> Done:
     """Have the daemon do something.
 
     Raises:
@@ -51,3 +51,13 @@ def order(config: Path, request: ActRequest) -> Done:
     with ControlClient(find_data_dir(config)) as client:
         done = [item for item in client.ask(request) if isinstance(item, Done)]
     return done[0]
+
+
+def order_at_length(config: Path, request: Refresh) -> Iterator[Item]:
+    """Have the daemon do something that takes its time, and hear how it goes.
+
+    Raises:
+        ConfigError, UnreachableError, RefusedError.
+    """
+    with ControlClient(find_data_dir(config)) as client:
+        yield from client.ask(request)

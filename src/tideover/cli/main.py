@@ -45,6 +45,9 @@ RECIPIENTS = LazyGroup(
     verbs={
         "lookup": "tideover.cli.recipients_lookup:recipients_lookup",
         "list": "tideover.cli.recipients_list:recipients_list",
+        "refresh": "tideover.cli.recipients_refresh:recipients_refresh",
+        "import": "tideover.cli.recipients_import:recipients_import",
+        "export": "tideover.cli.recipients_export:recipients_export",
     },
 )
 ROOT = LazyGroup(

@@ -1,6 +1,7 @@
-"""`tideover status`: how the domains and their primaries stand."""
+"""`tideover status`: how the domains, their primaries and their recipient sources stand."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +14,14 @@ if TYPE_CHECKING:
 
 
 @click.command("status")
-@click.option("--domain", help="Only this domain.")
+@click.option("--domain", help="Only this domain, with its sources and its MX set.")
 @config_option
 @json_option
 def status(domain: str | None, config: Path, as_json: bool) -> None:
     """Show the domains, their primaries, and what waits.
 
-    Works while the daemon does not run; the primaries' states are then unknown.
+    With --domain also its recipient sources, and the MX set and its history. Works while the
+    daemon does not run; the primaries' states are then unknown.
     """
     from tideover.cli.asking import ask
     from tideover.control.protocol import DaemonInfo, DomainInfo, Status
@@ -29,8 +31,13 @@ def status(domain: str | None, config: Path, as_json: bool) -> None:
     domains = [item for item in answer if isinstance(item, DomainInfo)]
     if as_json:
         _print_json(daemon, domains)
-    else:
-        _print_table(daemon, domains)
+        return
+    _print_table(daemon, domains)
+    if domain is not None:
+        from tideover.cli.domain_details import print_details
+
+        for row in domains:
+            print_details(row)
 
 
 def _print_json(daemon: "DaemonInfo", domains: "list[DomainInfo]") -> None:
@@ -50,9 +57,41 @@ def _print_json(daemon: "DaemonInfo", domains: "list[DomainInfo]") -> None:
 def _fields(row: "DomainInfo") -> dict[str, Any]:
     from tideover.cli import output
 
-    fields: dict[str, Any] = {name: getattr(row, name) for name in row.__struct_fields__}
+    fields = _values(row)
     del fields["domain"]
-    return fields | {"since": output.iso(row.since), "oldest": output.iso(row.oldest)}
+    sources = None if row.sources is None else [_source_fields(s) for s in row.sources]
+    return fields | {
+        "since": output.iso(row.since),
+        "oldest": output.iso(row.oldest),
+        "sources": sources,
+        "mx": _mx_fields(row),
+    }
+
+
+def _source_fields(status: Any) -> dict[str, Any]:  # noqa: ANN401 - a Struct
+    from tideover.cli import output
+
+    fields = _values(status)
+    del fields["domain"]
+    for name in ("loaded_at", "tried_at", "next_at"):
+        fields[name] = output.iso(fields[name])
+    return fields
+
+
+def _mx_fields(row: "DomainInfo") -> dict[str, Any] | None:
+    from tideover.cli import output
+
+    if row.mx is None:
+        return None
+    return _values(row.mx) | {
+        "checked_at": output.iso(row.mx.checked_at),
+        "next_at": output.iso(row.mx.next_at),
+        "history": [_values(c) | {"at": output.iso(c.at)} for c in row.mx.history],
+    }
+
+
+def _values(struct: Any) -> dict[str, Any]:  # noqa: ANN401 - any Struct
+    return {name: getattr(struct, name) for name in struct.__struct_fields__}
 
 
 def _print_table(daemon: "DaemonInfo", domains: "list[DomainInfo]") -> None:
@@ -64,7 +103,8 @@ def _print_table(daemon: "DaemonInfo", domains: "list[DomainInfo]") -> None:
         running = f"has been running for {output.age(now - daemon.started)}"
     click.echo(f"{daemon.hostname}: tideover {daemon.version} {running}")
     output.table(
-        ("domain", "primary", ">for", ">queued", ">held", ">dead", ">size", ">oldest", "~reason"),
+        ("domain", "primary", ">for", ">queued", ">held", ">dead", ">size", ">oldest", "sources",
+         "~reason"),
         (
             (
                 row.domain,
@@ -75,8 +115,29 @@ def _print_table(daemon: "DaemonInfo", domains: "list[DomainInfo]") -> None:
                 str(row.dead),
                 output.octets(row.octets),
                 output.age(now - row.oldest) if row.oldest is not None else "",
-                row.reason,
+                sources_word(row),
+                _reason(row),
             )
             for row in domains
         ),
-    )
+    )  # fmt: skip
+
+
+def sources_word(row: "DomainInfo") -> str:
+    """How the sources stand, in a word: "" unknown, "ok", "1 stale", "confirm" and so on."""
+    if row.sources is None:
+        return ""
+    if any(status.confirm for status in row.sources):
+        return "confirm"
+    counts = _counts([s.state for s in row.sources if s.state not in ("fresh", "asked")])
+    return ", ".join(f"{count} {state}" for state, count in counts.items()) or "ok"
+
+
+def _counts(words: Sequence[str]) -> dict[str, int]:
+    return {word: words.count(word) for word in dict.fromkeys(words)}
+
+
+def _reason(row: "DomainInfo") -> str:
+    """Why the primary stands as it does, and what is wrong with the MX set."""
+    alarm = row.mx.alarm if row.mx is not None else None
+    return "; ".join(filter(None, (row.reason, alarm)))

@@ -9,8 +9,8 @@ from typing import assert_never
 from msgspec.structs import replace
 
 from tideover.control.interface import Daemon, Dispatcher
+from tideover.control.pages import normal
 from tideover.control.protocol import ActRequest, Done, Failure, Flush, Hold, Release, Remove
-from tideover.control.reading import normal
 from tideover.events.records import EventSink, OperatorActed
 from tideover.spool.interface import DomainHold, Filter, Spool, State
 

@@ -87,7 +87,10 @@ class ControlClient:
             RefusedError: the daemon says no.
             UnreachableError: it went away or says nothing.
         """
-        call = encode_call(request)
+        try:
+            call = encode_call(request)
+        except UnicodeEncodeError:
+            raise RefusedError("bad-request", "what was typed is no text in UTF-8") from None
         if len(call) > MAX_REQUEST:
             raise RefusedError("bad-request", "too many ids at once: use filters instead")
         try:

@@ -1,12 +1,13 @@
 """What the control socket needs of the daemon. `app` supplies it; tests supply fakes."""
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from tideover.config.model import Config
 from tideover.message.envelope import QueueId
 from tideover.primary.interface import PrimaryState
 from tideover.recipients.interface import Directory
+from tideover.recipients.report import Explanation, Refreshed, SourceStatus
 from tideover.spool.interface import DomainCount, DomainHold, Filter, Spool, StoredMessage
 
 
@@ -59,10 +60,107 @@ class Dispatcher(Protocol):
 
 
 class RecipientTable(Directory, Protocol):
-    """The directory, and what stands in it."""
+    """The directory, and what stands in it. Domains are A-labels."""
 
-    def listing(self, domain: str) -> Sequence[str]:
-        """All addresses listed for a domain of ours (A-labels), sorted; empty for any other."""
+    def is_ours(self, domain: str) -> bool:
+        """Whether we take mail for this domain."""
+        ...
+
+    def listing(self, domain: str) -> Iterable[str]:
+        """All addresses known in clear for a domain of ours; none for any other."""
+        ...
+
+    def sources(self, domain: str | None) -> Sequence[SourceStatus]:
+        """How the sources of a domain stand, in its order; None: of all domains."""
+        ...
+
+    async def explain(self, address: str) -> Explanation:
+        """All that is known of an address. Ends within the sources' timeouts."""
+        ...
+
+    async def refresh(
+        self, domain: str | None, *, confirm: bool, progress: Callable[[str, int], None]
+    ) -> Sequence[Refreshed]:
+        """Load the sources of a domain, or all, now. `progress` is told a source and how many
+        entries of it were read; `confirm`: a list is taken although it shrank.
+        """
+        ...
+
+    async def seed(self, domain: str, addresses: Sequence[str]) -> int:
+        """Remember addresses to ask the primary of. Returns how many are new."""
+        ...
+
+
+class MxState(Protocol):
+    """The MX set of a domain as it was last seen. `hosts` are "10 mail.example.com"; `own` is our
+    preference in it, `serial` the zone's, `alarm` what is wrong. Times are Unix seconds.
+    """
+
+    @property
+    def hosts(self) -> Sequence[str]:
+        """All of them, the best first."""
+        ...
+
+    @property
+    def own(self) -> int | None:
+        """Our preference, or None when the set does not name us."""
+        ...
+
+    @property
+    def serial(self) -> int | None:
+        """Of the zone's SOA record."""
+        ...
+
+    @property
+    def checked_at(self) -> float | None:
+        """When DNS was last asked."""
+        ...
+
+    @property
+    def next_at(self) -> float | None:
+        """When it will be asked again."""
+        ...
+
+    @property
+    def alarm(self) -> str | None:
+        """What is wrong with the set, or None."""
+        ...
+
+
+class MxChange(Protocol):
+    """One change of an MX set; hosts as in `MxState`."""
+
+    @property
+    def at(self) -> float:
+        """When it was seen, Unix time."""
+        ...
+
+    @property
+    def before(self) -> Sequence[str]:
+        """The hosts until then."""
+        ...
+
+    @property
+    def after(self) -> Sequence[str]:
+        """The hosts since then."""
+        ...
+
+    @property
+    def serial(self) -> int | None:
+        """Of the zone's SOA record."""
+        ...
+
+
+class MxWatch(Protocol):
+    """The part of the router that watches MX sets."""
+
+    def watch_state(self, domain: str) -> MxState | None:
+        """The set of a domain (A-labels), or None when it is not watched."""
+        ...
+
+    async def history(self, domain: str, limit: int) -> Sequence[MxChange]:
+        """Its latest changes, newest first."""
+        ...
 
 
 class Queue(Protocol):
@@ -107,8 +205,13 @@ class House(Protocol):
         ...
 
     @property
-    def directory(self) -> RecipientTable:
-        """The recipients."""
+    def directory(self) -> RecipientTable | None:
+        """The recipients; None where nobody opened them."""
+        ...
+
+    @property
+    def mx(self) -> MxWatch | None:
+        """The MX sets."""
         ...
 
     @property
@@ -124,6 +227,11 @@ class House(Protocol):
 
 class Daemon(House, Protocol):
     """A running daemon, which the acting verbs need."""
+
+    @property
+    def directory(self) -> RecipientTable:
+        """The recipients."""
+        ...
 
     @property
     def dispatcher(self) -> Dispatcher:

@@ -1,23 +1,25 @@
 """Answers from the files themselves, while no daemon runs.
 
-Reads only: the spool is opened for reading, recipients are read from their sources, and nothing is
-known of the primaries.
+Reads only: the spool is opened for reading, recipients are read from their files and last good
+copies, and nothing is known of the primaries.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import ExitStack
-from pathlib import Path
+from dataclasses import replace
 from time import time
 
 from tideover.config.model import Config
 from tideover.control import reading
 from tideover.control.client import RefusedError
-from tideover.control.interface import Dispatcher, Queue
-from tideover.control.protocol import Failure, Item, Lookup, ReadRequest, Recipients
+from tideover.control.interface import Dispatcher, MxWatch, Queue
+from tideover.control.pages import Page, own_domain
+from tideover.control.protocol import Failure, Item, Lookup, ReadRequest, Recipients, Status
 from tideover.events.records import Event
 from tideover.message.envelope import QueueId
 from tideover.recipients.directory import DirectoryTable
+from tideover.recipients.sources.opening import Surroundings
 from tideover.spool.interface import DomainCount, DomainHold, Filter, StoredMessage
 from tideover.spool.memory import MemorySpool
 from tideover.spool.sqlite import OfflineSpool, open_readonly
@@ -60,9 +62,10 @@ class IdleHouse:
     """A daemon that does not run."""
 
     dispatcher: Dispatcher | None = None
+    mx: MxWatch | None = None
     started: float | None = None
 
-    def __init__(self, config: Config, spool: Queue, directory: DirectoryTable) -> None:
+    def __init__(self, config: Config, spool: Queue, directory: DirectoryTable | None) -> None:
         self.config = config
         self.spool = spool
         self.directory = directory
@@ -75,15 +78,17 @@ def answer_offline(config: Config, request: ReadRequest) -> Iterator[Item]:
         RefusedError: there is none.
         SpoolUnusable, SpoolError: the spool can't be read.
     """
-    directory = DirectoryTable(config, Path.cwd(), _ignore)
-    if isinstance(request, Lookup | Recipients):
-        directory.load()
     path = config.data_dir / SPOOL
+    domain = _domain_of(request)
     with ExitStack() as stack:
         spool: Queue = MemorySpool()  # a daemon that never ran has no spool: that is an empty one
         if path.exists() and not isinstance(request, Lookup | Recipients):
             spool = IdleQueue(stack.enter_context(open_readonly(path)))
         runner = stack.enter_context(asyncio.Runner())
+        directory = None
+        if domain is not None:
+            directory = runner.run(_open_directory(_only(config, domain)))
+            stack.callback(lambda: runner.run(directory.close()))
         pages = reading.answer(IdleHouse(config, spool, directory), request, time())
         while (page := runner.run(_next(pages))) is not None:
             if isinstance(page, Failure):
@@ -91,7 +96,33 @@ def answer_offline(config: Config, request: ReadRequest) -> Iterator[Item]:
             yield from page
 
 
-async def _next(pages: AsyncIterator[reading.Page]) -> reading.Page | None:
+def _domain_of(request: ReadRequest) -> str | None:
+    """The one domain whose recipients this request needs; None: those of no domain."""
+    match request:
+        case Lookup():
+            return own_domain(request.address.rpartition("@")[2])
+        case Recipients():
+            return own_domain(request.domain)
+        case Status():
+            return None if request.domain is None else own_domain(request.domain)
+        case _:
+            return None
+
+
+def _only(config: Config, domain: str) -> Config:
+    """The configuration with this domain alone: of 100,000, the others' sources stay closed."""
+    found = {name: of for name, of in config.domains.items() if name == domain}
+    return replace(config, domains=found)
+
+
+async def _open_directory(config: Config) -> DirectoryTable:
+    """The recipients as files and last good copies tell them."""
+    directory = DirectoryTable(config, Surroundings(data_dir=config.data_dir), _ignore)
+    await directory.start()
+    return directory
+
+
+async def _next(pages: AsyncIterator[Page]) -> Page | None:
     return await anext(pages, None)
 
 

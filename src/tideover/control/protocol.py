@@ -11,6 +11,8 @@ import msgspec
 from msgspec import Struct
 
 from tideover.message.envelope import QueueId
+from tideover.recipients.interface import Finding
+from tideover.recipients.report import Refreshed, SourceSays, SourceStatus
 from tideover.spool.interface import Filter, StoredMessage
 
 VERSION = 1
@@ -34,7 +36,9 @@ class Request(Struct, frozen=True, kw_only=True, tag_field="verb"):
 
 
 class Status(Request, frozen=True, kw_only=True, tag="status"):
-    """The daemon and its domains, or one of them: `DaemonInfo`, then `DomainInfo`s."""
+    """The daemon and its domains, or one of them: `DaemonInfo`, then `DomainInfo`s. One alone is
+    told with the history of its MX set.
+    """
 
     domain: str | None = None
 
@@ -65,15 +69,33 @@ class Shape(Request, frozen=True, kw_only=True, tag="shape"):
 
 
 class Lookup(Request, frozen=True, kw_only=True, tag="lookup"):
-    """What we would say to RCPT for this address: `AddressInfo`."""
+    """What is known of an address, and what we would say to RCPT: `AddressInfo`."""
 
     address: str
 
 
 class Recipients(Request, frozen=True, kw_only=True, tag="recipients"):
-    """The addresses listed for a domain: `Address`es."""
+    """The addresses known in clear for a domain: `Address`es, then a `SourceInfo` for each source
+    that knows more than it can name.
+    """
 
     domain: str
+
+
+class Refresh(Request, frozen=True, kw_only=True, tag="refresh"):
+    """Load the sources of a domain (None: of all) now: `Progress` while it lasts, then
+    `RefreshInfo`s. `confirm`: take lists although they shrank.
+    """
+
+    domain: str | None = None
+    confirm: bool = False
+
+
+class Seed(Request, frozen=True, kw_only=True, tag="seed"):
+    """Addresses to ask the primary of ahead of an outage; the answer is one `Done`."""
+
+    domain: str
+    addresses: tuple[str, ...]
 
 
 class Act(Request, frozen=True, kw_only=True):
@@ -106,7 +128,8 @@ class Remove(Act, frozen=True, kw_only=True, tag="remove"):
 
 ReadRequest = Status | List | Show | Body | Shape | Lookup | Recipients
 ActRequest = Hold | Release | Flush | Remove
-AnyRequest = ReadRequest | ActRequest
+KnowRequest = Refresh | Seed
+AnyRequest = ReadRequest | ActRequest | KnowRequest
 
 
 class Call(Struct, frozen=True, kw_only=True):
@@ -133,8 +156,35 @@ class DaemonInfo(Struct, frozen=True, kw_only=True, tag="daemon"):
     started: float | None
 
 
+class MxChangeInfo(Struct, frozen=True, kw_only=True):
+    """One change of a domain's MX set; hosts with their preference, as "10 mail.example.com".
+    `serial` is that of the zone's SOA record.
+    """
+
+    at: float
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+    serial: int | None
+
+
+class MxInfo(Struct, frozen=True, kw_only=True):
+    """The MX set of a domain with `primary = "mx"`, as it was last seen. `own` is our preference
+    in it; `alarm` what is wrong with it; `history` the latest changes, newest first.
+    """
+
+    hosts: tuple[str, ...]
+    own: int | None
+    serial: int | None
+    checked_at: float | None
+    next_at: float | None
+    alarm: str | None
+    history: tuple[MxChangeInfo, ...] = ()
+
+
 class DomainInfo(Struct, frozen=True, kw_only=True, tag="domain"):
-    """One domain. `queued` counts all recipients on their way: queued, leased and deferred."""
+    """One domain. `queued` counts all recipients on their way: queued, leased and deferred.
+    `sources` is None where nobody looked at them: of all domains, while the daemon does not run.
+    """
 
     domain: str
     primary: str
@@ -148,6 +198,8 @@ class DomainInfo(Struct, frozen=True, kw_only=True, tag="domain"):
     dead: int = 0
     octets: int = 0
     oldest: float | None = None
+    sources: tuple[SourceStatus, ...] | None = None
+    mx: MxInfo | None = None
 
 
 class RecipientInfo(Struct, frozen=True, kw_only=True):
@@ -191,20 +243,50 @@ class ShapeRow(Struct, frozen=True, kw_only=True, tag="shape"):
     counts: tuple[int, ...]
 
 
-class AddressInfo(Struct, frozen=True, kw_only=True, tag="standing"):
-    """What is known of one address."""
+class Answer(Struct, frozen=True, kw_only=True):
+    """What a client hears for RCPT, and why."""
+
+    code: int
+    enhanced: str | None
+    text: str
+    finding: Finding
+
+
+class AddressInfo(Struct, frozen=True, kw_only=True, tag="known"):
+    """What is known of one address. `now` is the finding as matters stand; the answers are those
+    while the primary is up and while it is down.
+    """
 
     address: str
-    standing: str
-    domain: str
-    source: str | None
-    reason: str
+    now: Finding
+    primary_up: Answer
+    primary_down: Answer
+    sources: tuple[SourceSays, ...]
 
 
 class Address(Struct, frozen=True, kw_only=True, tag="address"):
     """One listed recipient."""
 
     address: str
+
+
+class SourceInfo(Struct, frozen=True, kw_only=True, tag="source"):
+    """How a source stands."""
+
+    status: SourceStatus
+
+
+class Progress(Struct, frozen=True, kw_only=True, tag="progress"):
+    """A source is being loaded: so many entries so far."""
+
+    source: str
+    entries: int
+
+
+class RefreshInfo(Struct, frozen=True, kw_only=True, tag="refreshed"):
+    """How one source took its refresh."""
+
+    refreshed: Refreshed
 
 
 class Done(Struct, frozen=True, kw_only=True, tag="done"):
@@ -216,7 +298,7 @@ class Done(Struct, frozen=True, kw_only=True, tag="done"):
 
 Item = (
     DaemonInfo | DomainInfo | MessageInfo | MessageDetail | Piece | ShapeRow | AddressInfo
-    | Address | Done
+    | Address | SourceInfo | Progress | RefreshInfo | Done
 )  # fmt: skip
 
 # Lines of answers

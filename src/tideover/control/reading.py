@@ -1,4 +1,4 @@
-"""The verbs that only read: status, list, show, body, shape, lookup, recipients.
+"""The verbs that only read. Here: list, show, body and shape, which look at the queue.
 
 Each is an async generator of pages. The spool is asked for one page at a time, so a listing of a
 million messages costs the memory of a hundred.
@@ -8,21 +8,14 @@ from bisect import bisect_left
 from collections.abc import AsyncIterator, Sequence
 from typing import assert_never
 
-from msgspec.structs import replace
-
-from tideover import __version__
-from tideover.config.values import parse_domain
-from tideover.control.interface import Destination, House
+from tideover.control import knowing, standing
+from tideover.control.interface import House
+from tideover.control.pages import ROWS_A_PAGE, Page, normal, own_domain
 from tideover.control.protocol import (
     AGES,
     PAGE,
-    Address,
-    AddressInfo,
     Body,
-    DaemonInfo,
-    DomainInfo,
     Failure,
-    Item,
     List,
     Lookup,
     MessageDetail,
@@ -37,12 +30,7 @@ from tideover.control.protocol import (
     Status,
 )
 from tideover.message.envelope import QueueId
-from tideover.primary.interface import PrimaryState
-from tideover.recipients.interface import Standing
-from tideover.smtp.address import PathError, parse_path
 from tideover.spool.interface import (
-    DomainCount,
-    DomainHold,
     Filter,
     MessageDamaged,
     RecipientRow,
@@ -50,16 +38,14 @@ from tideover.spool.interface import (
     StoredMessage,
 )
 
-Page = Sequence[Item] | Failure
 _CLOSED = frozenset((State.DELIVERED, State.BOUNCED))
-_ROWS_A_PAGE = 1000
 
 
 def answer(house: House, request: ReadRequest, now: float) -> AsyncIterator[Page]:
     """The pages of the answer. Raises SpoolError."""
     match request:
         case Status():
-            return status(house, request)
+            return standing.status(house, request)
         case List():
             return listing(house, request)
         case Show():
@@ -69,69 +55,11 @@ def answer(house: House, request: ReadRequest, now: float) -> AsyncIterator[Page
         case Shape():
             return shape(house, request, now)
         case Lookup():
-            return lookup(house, request)
+            return knowing.lookup(house, request)
         case Recipients():
-            return recipients(house, request)
+            return knowing.recipients(house, request)
         case _:
             assert_never(request)
-
-
-def own_domain(text: str) -> str:
-    """A domain as somebody typed it -> its A-labels; what is none stays as it is."""
-    try:
-        return parse_domain(text)
-    except ValueError:
-        return text
-
-
-def normal(wanted: Filter) -> Filter:
-    """The filter with its domain in A-labels."""
-    return wanted if wanted.domain is None else replace(wanted, domain=own_domain(wanted.domain))
-
-
-async def status(house: House, request: Status) -> AsyncIterator[Page]:
-    """The daemon, then each domain that is configured or has mail here."""
-    counts = {count.domain: count for count in await house.spool.counts()}
-    holds = {hold.domain: hold for hold in await house.spool.domain_holds()}
-    known = house.dispatcher.status() if house.dispatcher is not None else {}
-    names = sorted({*house.config.domains, *counts})
-    if request.domain is not None:
-        names = [name for name in names if name == own_domain(request.domain)]
-        if not names:
-            yield Failure("not-found", f"{request.domain} is not a domain of ours")
-            return
-    yield [DaemonInfo(version=__version__, hostname=house.config.hostname, started=house.started)]
-    for start in range(0, len(names), _ROWS_A_PAGE):
-        yield [
-            _domain_info(name, known.get(name), holds.get(name), counts.get(name))
-            for name in names[start : start + _ROWS_A_PAGE]
-        ]
-
-
-def _domain_info(
-    name: str, way: Destination | None, hold: DomainHold | None, count: DomainCount | None
-) -> DomainInfo:
-    count = count or DomainCount(domain=name)
-    state = PrimaryState.UNKNOWN if way is None else way.state
-    since = None if way is None else way.since
-    reason = "" if way is None else way.reason
-    if hold is not None:
-        state, since = PrimaryState.HELD, hold.since
-        reason = f"held by {hold.by}: {hold.reason}" if hold.reason else f"held by {hold.by}"
-    return DomainInfo(
-        domain=name,
-        primary=str(state),
-        since=since,
-        reason=reason,
-        hops=() if way is None else way.hops,
-        in_flight=0 if way is None else way.in_flight,
-        queued=count.queued + count.leased + count.deferred,
-        deferred=count.deferred,
-        held=count.held,
-        dead=count.dead,
-        octets=count.octets,
-        oldest=count.oldest,
-    )
 
 
 async def messages(
@@ -226,40 +154,8 @@ async def shape(house: House, request: Shape, now: float) -> AsyncIterator[Page]
                     counts = rows.setdefault(row.domain, [0] * (len(AGES) + 1))
                     counts[column] += 1
     ordered = sorted(rows.items(), key=lambda item: (-sum(item[1]), item[0]))
-    for start in range(0, len(ordered), _ROWS_A_PAGE):
+    for start in range(0, len(ordered), ROWS_A_PAGE):
         yield [
             ShapeRow(domain=domain, counts=tuple(counts))
-            for domain, counts in ordered[start : start + _ROWS_A_PAGE]
+            for domain, counts in ordered[start : start + ROWS_A_PAGE]
         ]
-
-
-async def lookup(house: House, request: Lookup) -> AsyncIterator[Page]:
-    """What the recipient sources say of one address."""
-    try:
-        mailbox, rest = parse_path(f"<{request.address}>".encode())
-    except (PathError, UnicodeEncodeError):
-        mailbox, rest = None, b""
-    if mailbox is None or rest:
-        yield Failure("bad-request", f"{request.address!r} is not an address like user@example.com")
-        return
-    finding = house.directory.lookup(mailbox.local, mailbox.domain)
-    yield [
-        AddressInfo(
-            address=request.address,
-            standing=str(finding.standing),
-            domain=finding.domain,
-            source=finding.source,
-            reason=finding.reason,
-        )
-    ]
-
-
-async def recipients(house: House, request: Recipients) -> AsyncIterator[Page]:
-    """All that the sources of a domain list."""
-    domain = own_domain(request.domain)
-    if house.directory.lookup("postmaster", domain).standing is Standing.FOREIGN:
-        yield Failure("not-found", f"{request.domain} is not a domain of ours")
-        return
-    addresses = house.directory.listing(domain)
-    for start in range(0, len(addresses), _ROWS_A_PAGE):
-        yield [Address(address=text) for text in addresses[start : start + _ROWS_A_PAGE]]

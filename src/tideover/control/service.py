@@ -2,11 +2,20 @@
 
 from collections.abc import AsyncIterator, Callable
 
-from tideover.control import reading
+from tideover.control import knowing, reading
 from tideover.control.acting import Acting
 from tideover.control.interface import Daemon
-from tideover.control.protocol import AnyRequest, Failure, Flush, Hold, Release, Remove
-from tideover.control.reading import Page
+from tideover.control.pages import Page
+from tideover.control.protocol import (
+    AnyRequest,
+    Failure,
+    Flush,
+    Hold,
+    Refresh,
+    Release,
+    Remove,
+    Seed,
+)
 from tideover.events.clock import now as wall_clock
 from tideover.events.records import EventSink
 from tideover.spool.interface import SpoolError
@@ -19,6 +28,7 @@ class Service:
         self, daemon: Daemon, emit: EventSink, clock: Callable[[], float] = wall_clock
     ) -> None:
         self._daemon = daemon
+        self._emit = emit
         self._acting = Acting(daemon, emit)
         self._clock = clock
 
@@ -29,6 +39,14 @@ class Service:
             if isinstance(request, Hold | Release | Flush | Remove):
                 done = await self._acting.act(request, by=by, now=now)
                 yield done if isinstance(done, Failure) else [done]
+                return
+            if isinstance(request, Seed):
+                seeded = await knowing.seed(self._daemon, request, self._emit, by=by)
+                yield seeded if isinstance(seeded, Failure) else [seeded]
+                return
+            if isinstance(request, Refresh):
+                async for page in knowing.refresh(self._daemon, request, self._emit, by=by):
+                    yield page
                 return
             async for page in reading.answer(self._daemon, request, now):
                 yield page

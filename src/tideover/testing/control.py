@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -10,12 +10,14 @@ from typing import Self
 from msgspec import Struct
 
 from tideover.config.model import Config
+from tideover.control.protocol import MxChangeInfo, MxInfo
 from tideover.control.server import ControlServer
 from tideover.control.service import Service
 from tideover.events.records import Event
 from tideover.message.envelope import Client, Envelope, NewMessage, QueueId, Recipient, SessionId
 from tideover.primary.interface import PrimaryState
-from tideover.recipients.interface import Finding, Standing
+from tideover.recipients.interface import Confidence, Finding, Verdict
+from tideover.recipients.report import Explanation, Refreshed, SourceSays, SourceStatus
 from tideover.spool.interface import DomainHold, Filter, State
 from tideover.spool.memory import MemorySpool
 
@@ -61,22 +63,101 @@ class FakeDispatcher:
 
 
 class FakeRecipients:
-    """A directory with the local parts that the test puts into `names`, by domain."""
+    """A directory with the local parts that the test puts into `names`, by domain.
+
+    Other sources, what a refresh does and what was seeded are the test's: `statuses`, `refreshed`,
+    `seeded`. A local part "asked" can be known only while the primary is up.
+    """
 
     def __init__(self, names: dict[str, list[str]]) -> None:
         self.names = names
+        self.statuses: list[SourceStatus] = []
+        self.refreshed: list[Refreshed] = []
+        self.refresh_lasts = 0.0
+        self.seeded: list[str] = []
+        self.calls: list[tuple[object, ...]] = []
 
-    def lookup(self, local: str, domain: str) -> Finding:
-        """LISTED, UNKNOWN or FOREIGN."""
+    def lookup(self, local: str, domain: str) -> Finding | Awaitable[Finding]:
+        """ACCEPT, REJECT, FOREIGN; for "asked" an awaitable."""
         if domain not in self.names:
-            return Finding(standing=Standing.FOREIGN, reason="not a domain of ours")
-        listed = local in self.names[domain]
-        standing = Standing.LISTED if listed else Standing.UNKNOWN
-        return Finding(standing=standing, domain=domain, source="test" if listed else None)
+            return Finding(verdict=Verdict.FOREIGN, reason="not a domain of ours")
+        if local == "asked":
+            return self._asked(domain)
+        if local not in self.names[domain]:
+            return Finding(verdict=Verdict.REJECT, domain=domain, reason="no source names it")
+        return Finding(
+            verdict=Verdict.ACCEPT, confidence=Confidence.LISTED, domain=domain, source="test"
+        )
+
+    async def _asked(self, domain: str) -> Finding:
+        return Finding(
+            verdict=Verdict.ACCEPT, confidence=Confidence.LEARNED, domain=domain, source="callout"
+        )
+
+    async def explain(self, address: str) -> Explanation:
+        """The finding, and one source that says it."""
+        local, _, domain = address.rpartition("@")
+        looked = self.lookup(local, domain)
+        found = looked if isinstance(looked, Finding) else await looked
+        down = found
+        if not isinstance(looked, Finding):
+            down = Finding(verdict=Verdict.DEFER, domain=domain, reason="the primary is down")
+        says = SourceSays(
+            source=found.source or "test",
+            confidence=found.confidence,
+            matched=local if found.source else None,
+            silence=None if found.source else "no-such",
+            loaded_at=1_000_000.0,
+        )
+        return Explanation(
+            address=address,
+            primary_up=found,
+            primary_down=down,
+            sources=(says,) if found.domain else (),
+        )
+
+    def is_ours(self, domain: str) -> bool:
+        """Whether it is in `names`."""
+        return domain in self.names
+
+    def sources(self, domain: str | None) -> Sequence[SourceStatus]:
+        """Those of `statuses` that belong to the domain."""
+        return [status for status in self.statuses if domain in (None, status.domain)]
 
     def listing(self, domain: str) -> Sequence[str]:
         """All addresses, sorted."""
         return sorted(f"{name}@{domain}" for name in self.names.get(domain, ()))
+
+    async def refresh(
+        self, domain: str | None, *, confirm: bool, progress: Callable[[str, int], None]
+    ) -> Sequence[Refreshed]:
+        """Lasts `refresh_lasts` seconds; then it is `refreshed`."""
+        self.calls.append(("refresh", domain, confirm))
+        progress("test", 1000)
+        await asyncio.sleep(self.refresh_lasts)
+        return self.refreshed
+
+    async def seed(self, domain: str, addresses: Sequence[str]) -> int:
+        """Put them into `seeded`."""
+        fresh = [address for address in addresses if address not in self.seeded]
+        self.seeded += fresh
+        return len(fresh)
+
+
+class FakeMxWatch:
+    """MX sets and their changes as the test puts them into `states` and `changes`, by domain."""
+
+    def __init__(self) -> None:
+        self.states: dict[str, MxInfo] = {}
+        self.changes: dict[str, list[MxChangeInfo]] = {}
+
+    def watch_state(self, domain: str) -> MxInfo | None:
+        """What is in `states`."""
+        return self.states.get(domain)
+
+    async def history(self, domain: str, limit: int) -> Sequence[MxChangeInfo]:
+        """The first of `changes`."""
+        return self.changes.get(domain, [])[:limit]
 
 
 class FakeDaemon:
@@ -88,6 +169,7 @@ class FakeDaemon:
         self.spool = MemorySpool()
         self.dispatcher = FakeDispatcher(self.spool)
         self.directory = FakeRecipients({domain: [] for domain in config.domains})
+        self.mx = FakeMxWatch()
         self.events: list[Event] = []
 
     def queue(

@@ -71,8 +71,21 @@ def test_a_daemon_that_never_ran_has_an_empty_queue(tideover):
 
 def test_recipients_come_from_their_sources(tideover):
     code, out, _ = tideover("recipients", "lookup", "alice@example.com", "--json")
-    assert (code, json.loads(out)["standing"]) == (0, "listed")
+    found = json.loads(out)
+    assert (code, found["verdict"], found["confidence"]) == (0, "accept", "listed")
+    assert found["sources"][0]["matched"] == "alice"
     assert tideover("recipients", "list", "example.org")[1] == "carol@example.org\n"
+
+
+def test_status_of_one_domain_shows_its_sources(tideover):
+    _, out, _ = tideover("status", "--domain", "example.com", "--json")
+    [source] = json.loads(out)["domains"]["example.com"]["sources"]
+    assert (source["state"], source["entries"]) == ("fresh", 2)
+
+
+def test_status_of_all_domains_opens_no_source(tideover):
+    _, out, _ = tideover("status", "--json")
+    assert json.loads(out)["domains"]["example.com"]["sources"] is None
 
 
 def test_a_foreign_spool_is_one_clear_line(tideover, config_file):

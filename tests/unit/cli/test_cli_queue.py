@@ -293,18 +293,3 @@ def test_an_act_needs_the_daemon(tideover, verb):
     assert code == 3
     assert "does not run" in err
     assert len(err.splitlines()) == 1
-
-
-def test_recipients(tideover, daemon: FakeDaemon):
-    daemon.directory.names["example.com"] = ["alice", "bob"]
-    assert tideover("recipients", "lookup", "alice@example.com")[0] == 0
-    code, out, _ = tideover("recipients", "lookup", "eve@example.com")
-    assert code == 1
-    assert "550 5.1.1" in out
-    code, out, _ = tideover("recipients", "lookup", "a@example.net", "--json")
-    assert (code, json.loads(out)["standing"]) == (1, "foreign")
-    assert tideover("recipients", "lookup", "no address")[0] == 2
-    assert (
-        tideover("recipients", "list", "example.com")[1] == "alice@example.com\nbob@example.com\n"
-    )
-    assert tideover("recipients", "list", "example.net")[0] == 1

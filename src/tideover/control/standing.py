@@ -1,0 +1,97 @@
+"""The verb `status`: how each domain stands: its primary, its queue, its sources, its MX set."""
+
+from collections.abc import AsyncIterator
+from typing import Final
+
+from tideover import __version__
+from tideover.control.interface import Destination, House, MxWatch
+from tideover.control.pages import ROWS_A_PAGE, Page, own_domain
+from tideover.control.protocol import (
+    DaemonInfo,
+    DomainInfo,
+    Failure,
+    MxChangeInfo,
+    MxInfo,
+    Status,
+)
+from tideover.primary.interface import PrimaryState
+from tideover.spool.interface import DomainCount, DomainHold
+
+_CHANGES_SHOWN: Final = 20
+
+
+async def status(house: House, request: Status) -> AsyncIterator[Page]:
+    """The daemon, then each domain that is configured or has mail here."""
+    counts = {count.domain: count for count in await house.spool.counts()}
+    holds = {hold.domain: hold for hold in await house.spool.domain_holds()}
+    known = house.dispatcher.status() if house.dispatcher is not None else {}
+    names = sorted({*house.config.domains, *counts})
+    if request.domain is not None:
+        names = [name for name in names if name == own_domain(request.domain)]
+        if not names:
+            yield Failure("not-found", f"{request.domain} is not a domain of ours")
+            return
+    changes = 0 if request.domain is None else _CHANGES_SHOWN
+    yield [DaemonInfo(version=__version__, hostname=house.config.hostname, started=house.started)]
+    for start in range(0, len(names), ROWS_A_PAGE):
+        yield [
+            _domain_info(house, name, known.get(name), holds.get(name), counts.get(name),
+                         await _mx_info(house.mx, name, changes))
+            for name in names[start : start + ROWS_A_PAGE]
+        ]  # fmt: skip
+
+
+def _domain_info(
+    house: House,
+    name: str,
+    way: Destination | None,
+    hold: DomainHold | None,
+    count: DomainCount | None,
+    mx: MxInfo | None,
+) -> DomainInfo:
+    count = count or DomainCount(domain=name)
+    state = PrimaryState.UNKNOWN if way is None else way.state
+    since = None if way is None else way.since
+    reason = "" if way is None else way.reason
+    if hold is not None:
+        state, since = PrimaryState.HELD, hold.since
+        reason = f"held by {hold.by}: {hold.reason}" if hold.reason else f"held by {hold.by}"
+    return DomainInfo(
+        domain=name,
+        primary=str(state),
+        since=since,
+        reason=reason,
+        hops=() if way is None else way.hops,
+        in_flight=0 if way is None else way.in_flight,
+        queued=count.queued + count.leased + count.deferred,
+        deferred=count.deferred,
+        held=count.held,
+        dead=count.dead,
+        octets=count.octets,
+        oldest=count.oldest,
+        sources=None if house.directory is None else tuple(house.directory.sources(name)),
+        mx=mx,
+    )
+
+
+async def _mx_info(watch: MxWatch | None, domain: str, changes: int) -> MxInfo | None:
+    """How the MX set of a domain stands, with so many of its latest changes."""
+    state = watch.watch_state(domain) if watch is not None else None
+    if watch is None or state is None:
+        return None
+    history = await watch.history(domain, changes) if changes else ()
+    return MxInfo(
+        hosts=tuple(state.hosts),
+        own=state.own,
+        serial=state.serial,
+        checked_at=state.checked_at,
+        next_at=state.next_at,
+        alarm=state.alarm,
+        history=tuple(
+            MxChangeInfo(
+                at=change.at, before=tuple(change.before), after=tuple(change.after),
+                serial=change.serial,
+            )
+            for change in history
+        ),
+    )  # fmt: skip
