@@ -115,9 +115,9 @@ def _take(
             found.ignored.append(name)
         return
     if domain in found.domains or domain in taken:
-        where = "the main file" if domain in taken else "another file here, in another spelling"
-        file = str(directory / name)
-        _note(found, [Mistake(path="", allowed=f"{domain} is in {where} already", file=file)])
+        where = "the main file" if domain in taken else "another spelling in this directory"
+        file, allowed = str(directory / name), f"{domain} is there already, in {where}"
+        _note(found, [Mistake(path="", allowed=allowed, file=file)])
         return
     text = ""
     try:

@@ -19,14 +19,19 @@ from msgspec import json
 from tideover.config.document import Table, parse
 
 _HEADER = re.compile(r"^[ \t]*\[", re.MULTILINE)
-_DOMAIN = re.compile(r'[ \t]*\[domains\.(?:"([^"\\\n]*)"|([A-Za-z0-9_-]+))\][ \t]*\r?\n')
+_COMMENT = r"(?:\#[^\x00-\x08\x0a-\x1f\x7f]*)?"
+_LINE_END = r"(?:\r?\n|\Z)"
+_DOMAIN = re.compile(
+    r"[ \t]*\[domains\."
+    rf'(?:"([^"\\\x00-\x1f\x7f]*)"|([A-Za-z0-9_-]+))\][ \t]*{_COMMENT}{_LINE_END}'
+)
 
 # The plainest part of TOML, in which it is the same as JSON but for comments.
 _STRING = r'"[^"\\\x00-\x1f\x7f]*"'
 _LIST = rf"\[[ \t]*(?:{_STRING}(?:[ \t]*,[ \t]*{_STRING})*)?[ \t]*\]"
 _PLAIN_LINE = re.compile(
     rf"[ \t]*(?:([A-Za-z0-9_-]+)[ \t]*=[ \t]*({_STRING}|{_LIST}|true|false)[ \t]*)?"
-    r"(?:\#[^\x00-\x08\x0a-\x1f\x7f]*)?(?:\r?\n|\Z)"
+    rf"{_COMMENT}{_LINE_END}"
 )
 
 

@@ -87,7 +87,7 @@ def test_warnings(tmp_path):
     (tmp_path / "b").write_text("user\n")
     assert list(warnings(load(path))) == [
         (
-            f'domains."a.example".recipients: {tmp_path} is a directory; until it can be read, '
+            f'domains."a.example".recipients: {tmp_path}/. is a directory; until it can be read, '
             "recipients get 4xx"
         ),
         (
