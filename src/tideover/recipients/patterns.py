@@ -8,8 +8,8 @@ from tideover.recipients.interface import NO_TERMS, Terms
 
 MAX_PATTERN: Final = 1000
 """Characters in one pattern."""
-MAX_PATTERNS: Final = 10_000
-"""Patterns in one list."""
+MAX_PATTERNS: Final = 1_000
+"""Patterns in one list: each costs 3 µs at each lookup that no name answers."""
 _MAX_MEMORY: Final = 1 << 20
 
 

@@ -119,28 +119,18 @@ def write_feed(
     """
     if sys.byteorder != "little":
         raise FeedError("feeds need a little-endian machine")
-    serial = _serial(out, plan, now)
     key = secrets.token_bytes(KEY) if plan.key is None else plan.key
+    if len(key) != KEY:
+        raise FeedError(f"a hash key has {KEY} octets")
     salt = secrets.token_bytes(SALT) if plan.salt is None else plan.salt
+    draft = _draft(plan, key, salt, public_text(signing_key), _serial(out, plan, now), now)
     address_hash = AddressHash(key, salt, plan.domain)
     hashed = _hashed(recipients.names, address_hash, plan.slow)
     every = _STEP if plan.slow is None else _BATCH
     hashes, terms = _sorted(hashed, recipients.terms, progress, every)
     extras = encode_extras(_extras(recipients, terms))
-    header = _header(
-        domain=plan.domain,
-        serial=serial,
-        created=int(now),
-        refresh=plan.refresh,
-        retry=plan.retry,
-        expire=plan.expire,
-        slow=plan.slow,
-        key=base64(key) if plan.key is None else None,
-        key_id=key_id(key),
-        salt=base64(salt),
-        delimiters=plan.delimiters,
-        min_confidence=str(plan.min_confidence),
-        signer=public_text(signing_key),
+    header = structs.replace(
+        draft,
         count=sum(map(len, hashes)),
         hashes_sha256=_digest(hashes),
         extras_length=len(extras),
@@ -153,7 +143,7 @@ def write_feed(
     octets = _replace(out, [lines, signature, *hashes, extras], header, key)
     return Written(
         domain=plan.domain,
-        serial=serial,
+        serial=header.serial,
         entries=header.count,
         patterns=len(recipients.patterns),
         catch_all=recipients.catch_all is not None,
@@ -258,7 +248,27 @@ def _fields(terms: Terms) -> dict[str, object]:
     return fields
 
 
-def _header(**fields: object) -> Header:
+def _draft(plan: FeedPlan, key: bytes, salt: bytes, signer: str, serial: int, now: float) -> Header:
+    """The header but for what is known only at the end: so that a bad plan fails at once."""
+    fields = {
+        "domain": plan.domain,
+        "serial": serial,
+        "created": int(now),
+        "refresh": plan.refresh,
+        "retry": plan.retry,
+        "expire": plan.expire,
+        "slow": None if plan.slow is None else structs.asdict(plan.slow),
+        "key": base64(key) if plan.key is None else None,
+        "key_id": key_id(key),
+        "salt": base64(salt),
+        "delimiters": plan.delimiters,
+        "min_confidence": str(plan.min_confidence),
+        "signer": signer,
+        "count": 0,
+        "hashes_sha256": "0" * 64,
+        "extras_length": 0,
+        "extras_sha256": "0" * 64,
+    }
     try:
         return convert(fields, Header)
     except ValidationError as error:

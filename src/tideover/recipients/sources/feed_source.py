@@ -28,11 +28,12 @@ from tideover.recipients.feed import keys
 from tideover.recipients.feed.format import FeedError
 from tideover.recipients.feed.reader import Feed, open_feed
 from tideover.recipients.feed.slow import SlowHash
+from tideover.recipients.sources.download import download
 from tideover.recipients.sources.interface import Load, SourceError
+from tideover.recipients.sources.secret import read_password
 
 PUSH: Final = "push"
 _PIECE: Final = 1 << 20
-_LONGEST_TOKEN: Final = 4096
 Progress = Callable[[int], None]
 _T = TypeVar("_T")
 
@@ -81,9 +82,14 @@ class FeedLoader:
         self._seen_trouble: str | None = None
         self._validators: str | None = None
 
+    @property
+    def is_pushed(self) -> bool:
+        """Whether `offer` is for this one."""
+        return self._where == PUSH
+
     async def load(self, version: str | None, progress: Progress) -> Load | None:
         """As `Loader.load`; `version` is a serial."""
-        if self._where == PUSH:
+        if self.is_pushed:
             load = await self._in_thread(lambda: self._pushed(progress))
         elif "://" in self._where:
             load = await self._download(version, progress)
@@ -107,7 +113,7 @@ class FeedLoader:
         Raises:
             SourceError: it is refused.
         """
-        if self._where != PUSH:
+        if not self.is_pushed:
             raise SourceError("this feed is not one that is pushed")
         load = await self._in_thread(lambda: self._copy(path, lambda _: None))
         return _feed(load).header.serial
@@ -171,8 +177,6 @@ class FeedLoader:
         return load
 
     async def _download(self, version: str | None, progress: Progress) -> Load:
-        from tideover.recipients.sources.http import download
-
         part = await self._in_thread(self._new_part)
         try:
             validators = await download(
@@ -180,7 +184,7 @@ class FeedLoader:
                 part,
                 validators=None if version is None else self._validators,
                 max_size=self._settings.max_size,
-                token=await self._in_thread(self._token),
+                token=await asyncio.to_thread(read_password, self._settings.password_file),
                 ca_file=self._settings.ca_file,
             )
             if validators is None:  # not modified
@@ -190,12 +194,6 @@ class FeedLoader:
             part.unlink(missing_ok=True)
         self._validators = validators
         return load
-
-    def _token(self) -> str | None:
-        if self._settings.password_file is None:
-            return None
-        with self._settings.password_file.open("rb") as file:
-            return file.read(_LONGEST_TOKEN).decode("latin-1").strip()
 
     def _latest(self, otherwise: str) -> Load:
         load = self._offered or self._current
