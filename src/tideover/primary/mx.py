@@ -14,12 +14,14 @@ from msgspec import Struct
 
 from tideover.primary.found import Found, failure, good_until, hops, no_route
 from tideover.primary.interface import NoRoute, Route, Trouble
+from tideover.primary.mx_set import Look, MxSet
 from tideover.primary.ourselves import Ourselves
 from tideover.primary.resolver import (
     AddressAnswer,
     DnsError,
     DnsUnavailable,
     MxAnswer,
+    NoSuchName,
     Resolver,
 )
 from tideover.primary.static import is_partial, look_up
@@ -40,34 +42,48 @@ class MxRoutes(Struct, frozen=True, kw_only=True):
     port: int = 25
 
     async def find(self, domain: str, *, backed_up: bool, now: float) -> Found | NoRoute:
-        """The route of a domain. `backed_up` says that the config names it, so that we should be
-        in its MX set.
+        """The route of a domain, as in `look`."""
+        return (await self.look(domain, backed_up=backed_up, now=now)).found
+
+    async def look(self, domain: str, *, backed_up: bool, now: float) -> Look:
+        """The route of a domain, and its MX set. `backed_up` says that the config names it, so
+        that we should be in the set.
         """
         try:
             answer = await self.resolver.mx(domain)
+        except NoSuchName as error:
+            return Look(found=failure(error, now), mx=MxSet(hosts=()))
         except DnsError as error:
-            return failure(error, now)
-        hosts = _distinct(answer)
+            return Look(found=failure(error, now))
+        hosts = distinct(answer)
         if not hosts and answer.hosts:
             text = f"{domain} says that it takes no mail (null MX)"
-            return no_route(Trouble.NULL_MX, text, now, answer.ttl)
+            null = no_route(Trouble.NULL_MX, text, now, answer.ttl)
+            return Look(found=null, mx=MxSet(hosts=((0, ""),)))
         implicit = not hosts
-        hosts = hosts or [(0, domain)]
+        named, hosts = hosts, hosts or [(0, domain)]
         own = min((p for p, name in hosts if self.ourselves.is_name(name)), default=None)
         hosts = _better(hosts, own)
         names = [name for _, name in hosts]
         answers = dict(zip(names, await look_up(names, self.resolver), strict=True))
-        found_by_address = [p for p, name in hosts if self._leads_to_us(answers[name])]
+        found_by_address = [(p, name) for p, name in hosts if self._leads_to_us(answers[name])]
         if found_by_address:
-            own = min(found_by_address)
+            own = min(found_by_address)[0]
             hosts = _better(hosts, own)
+        ours = {name for _, name in found_by_address}
+        mx = MxSet(
+            hosts=tuple(named),
+            own=own,
+            others=any(n not in ours and not self.ourselves.is_name(n) for _, n in named),
+        )
         if not hosts:
             text = f"we are the best MX of {domain} ourselves: DNS names no host that is better"
-            return no_route(Trouble.BEST_MX, text, now, answer.ttl)
+            return Look(found=no_route(Trouble.BEST_MX, text, now, answer.ttl), mx=mx)
         warning = None
         if backed_up and own is None:
             warning = f"{self.ourselves.hostname} is not an MX of {domain}; all its MX hosts serve"
-        return self._route(domain, hosts, answers, answer.ttl, warning, implicit, now)
+        found = self._route(domain, hosts, answers, answer.ttl, warning, implicit, now)
+        return Look(found=found, mx=mx)
 
     def _leads_to_us(self, answer: AddressAnswer | DnsError) -> bool:
         """Whether every address of a host is ours."""
@@ -127,7 +143,7 @@ class MxRoutes(Struct, frozen=True, kw_only=True):
         return [a for a in answer.addresses if not self.ourselves.is_address(a, self.port)]
 
 
-def _distinct(answer: MxAnswer) -> _Hosts:
+def distinct(answer: MxAnswer) -> _Hosts:
     """The best hosts by preference, each name once, without the root."""
     best: dict[str, int] = {}
     for preference, name in sorted(answer.hosts):

@@ -7,6 +7,7 @@ time-out, nonsense) is none and must never be taken for one (I9).
 import asyncio
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Final, Protocol
 
 import dns.asyncresolver
@@ -16,6 +17,7 @@ import dns.nameserver
 import dns.rdatatype
 import dns.resolver
 from dns.rdtypes.ANY.MX import MX
+from dns.rdtypes.ANY.SOA import SOA
 from dns.rdtypes.IN.A import A
 from dns.rdtypes.IN.AAAA import AAAA
 from msgspec import Struct
@@ -27,6 +29,7 @@ _TRY: Final = 2.0  # seconds for one server, before the next is asked
 _AT_ONCE: Final = 50
 _MAX_RECORDS: Final = 100
 _MAX_ALIASES: Final = 8
+_MAX_ZONES: Final = 5  # names that are asked for an SOA, from the name itself upwards
 _SYSTEM: Final = "/etc/resolv.conf"
 
 
@@ -78,6 +81,11 @@ class Resolver(Protocol):
 
     async def addresses(self, name: str) -> AddressAnswer:
         """The AAAA and A records of a host. Raises as `mx` does."""
+
+    async def serial(self, name: str) -> int | None:
+        """The serial of the zone that the name lies in (SOA, RFC 1035 §3.3.13), or None when DNS
+        does not say it. Never raises.
+        """
 
 
 class DnsResolver:
@@ -135,6 +143,26 @@ class DnsResolver:
             raise next((f for f in failures if isinstance(f, DnsUnavailable)), failures[0])
         filled = [ttl for ttl, family in zip(ttls, found, strict=True) if family]
         return AddressAnswer(tuple(_alternate(found)), min(filled or ttls), bool(failures))
+
+    async def serial(self, name: str) -> int | None:
+        """As `Resolver.serial`: the name's own SOA, else that of the nearest name above it. Zones
+        of a single label are passed over: their serial says nothing of this name.
+        """
+        labels = name.split(".")
+        above = [".".join(labels[n:]) for n in range(len(labels) - 1)]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._config.timeout):
+                for zone in above[:_MAX_ZONES]:
+                    try:
+                        records, _ = await self._ask(zone, "SOA")
+                    except NoSuchName:
+                        continue
+                    except DnsUnavailable:
+                        return None
+                    for record in records:
+                        if isinstance(record, SOA):
+                            return int(record.serial)
+        return None
 
     async def _ask(self, name: str, kind: str) -> tuple[list[object], float]:
         """The records and their TTL, [] when the name has none of this kind."""

@@ -1,9 +1,10 @@
 """The router: which hops a domain has now, by configuration or by DNS, remembered within TTLs.
 
 Invariants
-    I9: a DNS mistake never costs a message. While DNS fails, the last good route stays in use; a
-    domain without any is held. So is one whose MX records are gone although they were there: its
-    own address, likely a web server's, does not take the place of its mail server.
+    I9: a DNS mistake never costs a message. While DNS fails, the last good route stays in use, also
+    one from before the start; a domain without any is held. So is one whose MX records are gone
+    although they were there: its own address, likely a web server's, does not take the place of its
+    mail server.
     At most one look-up a domain runs at once; what is remembered of foreign domains is bounded.
 """
 
@@ -15,40 +16,30 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from tideover.config.model import Config
+from tideover.config.model import Config, Domain
 from tideover.events.records import EventSink, RouteChanged
-from tideover.primary.found import RETRY, Found
-from tideover.primary.interface import NoRoute, Route, Trouble
+from tideover.primary.found import Found
+from tideover.primary.interface import NoRoute, Route
+from tideover.primary.memory import Memory
 from tideover.primary.mx import MxRoutes
+from tideover.primary.mx_set import Look
+from tideover.primary.mx_sets import MxSets, MxState
 from tideover.primary.ourselves import Ourselves, is_local
 from tideover.primary.resolver import Resolver
 from tideover.primary.static import static_route
+from tideover.primary.store import PrimaryStore
 
 MAX_FOREIGN: Final = 1000
 """Foreign domains (to which only our own reports go) that are remembered."""
 
-_SLOWEST_RETRY: Final = 60.0
-_KEEP: Final = 86_400.0  # how long a good route outlives answers that contradict it in part
-
-
-class _Memory:
-    """What is known of one domain."""
-
-    __slots__ = ("answer", "failures", "good", "good_at", "look_up", "until")
-
-    def __init__(self) -> None:
-        self.answer: Route | NoRoute | None = None
-        self.until: float | None = 0.0  # None: for ever
-        self.good: Found | None = None
-        self.good_at = 0.0
-        self.failures = 0
-        self.look_up: asyncio.Task[Route | NoRoute] | None = None
+_TOUCH: Final = 3600.0
+"""Seconds after which it is written again that a route is still good."""
 
 
 class ConfigRouter:
     """The `Router` of a configuration. Use it on one event loop.
 
-    `mx_port` is 25 but for tests.
+    `mx_port` is 25 but for tests. `store` None: nothing outlives a restart.
     """
 
     def __init__(
@@ -60,22 +51,49 @@ class ConfigRouter:
         random: Random | None = None,
         mx_port: int = 25,
         has_address: Callable[[str], bool] = is_local,
+        store: PrimaryStore | None = None,
     ) -> None:
         self._config = config
         self._resolver = resolver
         self._sink = sink
+        self._store = store
+        self._ourselves = Ourselves(config.hostname, config.smtp.listen, has_address)
         self._mx = MxRoutes(
             resolver=resolver,
-            ourselves=Ourselves(config.hostname, config.smtp.listen, has_address),
+            ourselves=self._ourselves,
             random=random or Random(),  # noqa: S311 - spreads load, keeps no secret
             port=mx_port,
         )
-        self._ours: dict[str, _Memory] = {}
-        self._foreign: OrderedDict[str, _Memory] = OrderedDict()
+        self._sets = MxSets(resolver, sink, store)
+        self._ours: dict[str, Memory] = {}
+        self._foreign: OrderedDict[str, Memory] = OrderedDict()
 
     def is_ours(self, domain: str) -> bool:
         """As `Router.is_ours`."""
         return domain in self._config.domains
+
+    def follows(self, domain: str) -> bool:
+        """Whether it is a domain of ours whose route is what DNS says."""
+        return _is_followed(self._config.domains.get(domain))
+
+    def closed(self, domain: str, now: float) -> str | None:
+        """Why a domain of ours takes no mail at all, for the client (RFC 7505 §4.1: 556 5.1.10),
+        or None. From memory; `now` is Unix time.
+        """
+        text = self._sets.closed(domain, now)
+        return text if text is not None and self.follows(domain) else None
+
+    def mx_state(self, domain: str) -> MxState | None:
+        """How the MX set of a domain stands that we follow; None: of another, or not yet known."""
+        if not self.follows(domain):
+            return None
+        state = self._sets.state(domain)
+        return replace(state, next_at=self.due(domain)) if state is not None else None
+
+    def due(self, domain: str) -> float | None:
+        """When DNS is to be asked for a domain of ours again (Unix time); None: not known."""
+        memory = self._ours.get(domain)
+        return memory.until if memory is not None else None
 
     async def route(self, domain: str, *, now: float) -> Route | NoRoute:
         """As `Router.route`. Waits for DNS only when what is remembered has run out."""
@@ -94,91 +112,99 @@ class ConfigRouter:
         self._ours = {
             name: memory
             for name, memory in self._ours.items()
-            if name in config.domains and before[name].primary == config.domains[name].primary
+            if name in config.domains
+            and name in before
+            and before[name].primary == config.domains[name].primary
         }
-        for name in config.domains:
-            self._foreign.pop(name, None)
+        for name in config.domains.keys() & self._foreign.keys():
+            del self._foreign[name]
         self._config = config
+        self._sets.keep_only({name for name, of in config.domains.items() if _is_followed(of)})
 
-    def _memory(self, domain: str) -> _Memory:
+    def _memory(self, domain: str) -> Memory:
         if domain in self._config.domains:
-            return self._ours.setdefault(domain, _Memory())
+            memory = self._ours.get(domain)
+            if memory is None:
+                memory = self._ours[domain] = Memory()
+            return memory
         memory = self._foreign.get(domain)
         if memory is None:
-            memory = self._foreign[domain] = _Memory()
+            memory = self._foreign[domain] = Memory()
             if len(self._foreign) > MAX_FOREIGN:
                 self._foreign.popitem(last=False)
         else:
             self._foreign.move_to_end(domain)
         return memory
 
-    async def _look_up(self, domain: str, memory: _Memory, now: float) -> Route | NoRoute:
+    async def _look_up(self, domain: str, memory: Memory, now: float) -> Route | NoRoute:
         settings = self._config.domains.get(domain)
+        followed = _is_followed(settings)
         if settings is not None and settings.primary is not None:
-            found = await static_route(settings.primary, self._resolver, now=now)
+            look = Look(found=await static_route(settings.primary, self._resolver, now=now))
         else:
-            found = await self._mx.find(domain, backed_up=settings is not None, now=now)
-        if isinstance(found, Found) and not _contradicts(memory, found, now):
-            memory.answer = self._take(domain, memory, found, now)
-        elif isinstance(found, NoRoute) and found.trouble is not Trouble.TEMPORARY:
-            memory.failures = 0
-            memory.answer, memory.until = found, found.retry_at
-        else:
-            memory.answer = _keep(memory, found, now)
-        return memory.answer
+            if followed and not memory.restored:
+                await self._restore(domain, memory)
+            look = await self._mx.look(domain, backed_up=followed, now=now)
+        before = memory.good
+        answer = memory.learn(look.found, now)
+        if self._ours.get(domain) is not memory:
+            return answer  # not ours, or not as it was when we asked
+        self._tell(domain, before, memory.good)
+        if followed:
+            self._keep_good(domain, before, memory, now)
+            had_mx = before is not None and not before.implicit
+            await self._sets.saw(domain, look, had_mx=had_mx, failures=memory.failures, now=now)
+        return answer
 
-    def _take(self, domain: str, memory: _Memory, found: Found, now: float) -> Route:
-        """Take a new route into use."""
-        before = memory.good.route if memory.good is not None else None
-        memory.good, memory.good_at = found, now
-        if found.partial:
-            memory.until = _soon(memory, now)
-        else:
-            memory.failures = 0
-            memory.until = found.route.expires_at
-        if domain in self._config.domains and _names(before) != _names(found.route):
+    async def _restore(self, domain: str, memory: Memory) -> None:
+        """Begin with what was known before the start."""
+        memory.restored = True
+        if self._store is None:
+            return
+        kept = await self._store.get(domain)
+        if kept.good is not None:
+            memory.good, memory.good_at = self._without_us(kept.good), kept.good_at
+        if self._ours.get(domain) is memory:
+            self._sets.restore(domain, kept)
+
+    def _without_us(self, good: Found) -> Found | None:
+        """The route without hops that are ours by now; None when nothing is left of it."""
+        hops = tuple(
+            hop for hop in good.route.hops if not self._ourselves.is_address(hop.address, hop.port)
+        )
+        return replace(good, route=replace(good.route, hops=hops)) if hops else None
+
+    def _keep_good(self, domain: str, before: Found | None, memory: Memory, now: float) -> None:
+        """Write the last good route down when it is another one, or was confirmed again."""
+        good = memory.good
+        if self._store is None or good is None or memory.good_at != now:
+            return
+        same = before is not None and _names(before) == _names(good)
+        if not same or now - memory.written_at > _TOUCH:
+            memory.written_at = now
+            self._store.put_route(domain, good, now)
+
+    def _tell(self, domain: str, before: Found | None, after: Found | None) -> None:
+        if after is not None and after is not before and _names(before) != _names(after):
             self._sink(
-                RouteChanged(
-                    domain=domain, before=_hop_texts(before), after=_hop_texts(found.route)
-                )
+                RouteChanged(domain=domain, before=_hop_texts(before), after=_hop_texts(after))
             )
-        return replace(found.route, expires_at=memory.until)
 
 
-def _keep(memory: _Memory, found: Found | NoRoute, now: float) -> Route | NoRoute:
-    """DNS failed, or contradicts itself: the last good route if there is one. Ask again soon."""
-    memory.until = _soon(memory, now)
-    if memory.good is not None:
-        return replace(memory.good.route, expires_at=memory.until)
-    if isinstance(found, NoRoute):
-        return replace(found, retry_at=memory.until)
-    return replace(found.route, expires_at=memory.until)
+def _is_followed(settings: Domain | None) -> bool:
+    return settings is not None and settings.primary is None
 
 
-def _soon(memory: _Memory, now: float) -> float:
-    """When to ask again after DNS failed, in all or in part: each time later, up to a minute."""
-    memory.failures = min(memory.failures + 1, 10)
-    return now + min(RETRY * 2.0 ** (memory.failures - 1), _SLOWEST_RETRY)
-
-
-def _contradicts(memory: _Memory, found: Found, now: float) -> bool:
-    """Whether a good route that we have is more to be trusted than this one."""
-    good = memory.good
-    if good is None or now - memory.good_at > _KEEP:
-        return False
-    return (found.partial and not good.partial) or (found.implicit and not good.implicit)
-
-
-def _forget_task(memory: _Memory) -> None:
+def _forget_task(memory: Memory) -> None:
     memory.look_up = None
 
 
-def _names(route: Route | None) -> frozenset[str]:
+def _names(found: Found | None) -> frozenset[str]:
     """A route's hops without their order, which is random among equals."""
-    return frozenset(_hop_texts(route))
+    return frozenset(_hop_texts(found))
 
 
-def _hop_texts(route: Route | None) -> tuple[str, ...]:
-    if route is None:
+def _hop_texts(found: Found | None) -> tuple[str, ...]:
+    if found is None:
         return ()
-    return tuple(f"{hop.name}[{hop.address}]:{hop.port}" for hop in route.hops)
+    return tuple(f"{hop.name}[{hop.address}]:{hop.port}" for hop in found.route.hops)

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 from tideover.config.values import Endpoint, is_address
-from tideover.primary.found import Found, failure, good_until, hops, no_route
+from tideover.primary.found import RETRY, Found, failure, good_until, hops, no_route
 from tideover.primary.interface import NoRoute, Route, Trouble
 from tideover.primary.resolver import AddressAnswer, DnsError, DnsUnavailable, Resolver
 
@@ -16,6 +16,9 @@ async def static_route(
 
     A name that DNS does not know is passed over while another endpoint can be used.
     """
+    if not endpoints:  # a domain whose settings can't be read
+        text = "no next hop is known"
+        return NoRoute(trouble=Trouble.TEMPORARY, text=text, retry_at=now + RETRY)
     key = ",".join(map(str, endpoints))
     names = list(dict.fromkeys(e.host for e in endpoints if not is_address(e.host)))
     answers = dict(zip(names, await look_up(names, resolver), strict=True))

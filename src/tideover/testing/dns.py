@@ -45,6 +45,7 @@ class FakeResolver:
         self.broken: set[str] = set()
         self.partial: set[str] = set()
         self.ttl = ttl
+        self.serials: dict[str, int] = {}
         self.asked: list[str] = []
 
     async def mx(self, name: str) -> MxAnswer:
@@ -57,6 +58,10 @@ class FakeResolver:
         self._ask("addresses", name)
         found = tuple(self.address_records.get(name, ()))
         return AddressAnswer(found, self.ttl, name in self.partial)
+
+    async def serial(self, name: str) -> int | None:
+        """The serial in the table; not among what was `asked`."""
+        return None if EVERYTHING in self.broken else self.serials.get(name)
 
     def _ask(self, kind: str, name: str) -> None:
         self.asked.append(f"{kind} {name}")
@@ -112,9 +117,10 @@ class DnsServer:
             server.shutdown()
             server.server_close()
 
-    def serve(self, origin: str, text: str) -> None:
+    def serve(self, origin: str, text: str, *, serial: int = 1) -> None:
         """Serve this zone from now on, in place of what it was."""
-        soa = f"$TTL 300\n@ SOA ns.{origin}. hostmaster.{origin}. 1 3600 600 86400 60\n@ NS ns\n"
+        times = "3600 600 86400 60"
+        soa = f"$TTL 300\n@ SOA ns.{origin}. hostmaster.{origin}. {serial} {times}\n@ NS ns\n"
         name = dns.name.from_text(origin)
         self._zones[name] = dns.zone.from_text(soa + text, origin=name, relativize=False)
 
