@@ -93,7 +93,8 @@ class RecipientTable(Directory, Protocol):
 
 class MxState(Protocol):
     """The MX set of a domain as it was last seen. `hosts` are "10 mail.example.com"; `own` is our
-    preference in it, `serial` the zone's, `alarm` what is wrong. Times are Unix seconds.
+    preference in it, `serial` the zone's, `problem` a word for what is wrong and `alarm` its text.
+    Times are Unix seconds.
     """
 
     @property
@@ -119,6 +120,11 @@ class MxState(Protocol):
     @property
     def next_at(self) -> float | None:
         """When it will be asked again."""
+        ...
+
+    @property
+    def problem(self) -> str | None:
+        """A word for what is wrong, or None."""
         ...
 
     @property

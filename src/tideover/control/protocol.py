@@ -169,7 +169,8 @@ class MxChangeInfo(Struct, frozen=True, kw_only=True):
 
 class MxInfo(Struct, frozen=True, kw_only=True):
     """The MX set of a domain with `primary = "mx"`, as it was last seen. `own` is our preference
-    in it; `alarm` what is wrong with it; `history` the latest changes, newest first.
+    in it; `problem` a word for what is wrong with it and `alarm` its text; `history` the latest
+    changes, newest first.
     """
 
     hosts: tuple[str, ...]
@@ -177,7 +178,8 @@ class MxInfo(Struct, frozen=True, kw_only=True):
     serial: int | None
     checked_at: float | None
     next_at: float | None
-    alarm: str | None
+    problem: str | None = None
+    alarm: str | None = None
     history: tuple[MxChangeInfo, ...] = ()
 
 

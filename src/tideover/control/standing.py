@@ -86,6 +86,7 @@ async def _mx_info(watch: MxWatch | None, domain: str, changes: int) -> MxInfo |
         serial=state.serial,
         checked_at=state.checked_at,
         next_at=state.next_at,
+        problem=state.problem,
         alarm=state.alarm,
         history=tuple(
             MxChangeInfo(

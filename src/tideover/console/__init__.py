@@ -1,0 +1,1 @@
+"""The HTTP interface, to which primaries push their feeds."""
