@@ -4,14 +4,18 @@ Hosts of many domains write the same for most of them: equal texts are read once
 share one value. What is remembered is bounded.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
+from msgspec import Struct
+
 from tideover.config.document import Location, Table
-from tideover.config.mistakes import Flaw
-from tideover.config.model import Domain
+from tideover.config.mistakes import Flaw, shown
+from tideover.config.model import Config, Domain
 from tideover.config.sections import table
 from tideover.config.sources import SourceRules
 from tideover.config.validate import InvalidError, validate
+from tideover.config.values import parse_domain, source_kind
 
 UNREADABLE: Final = Domain(primary=(), recipients=())
 """Stands for a domain that is ours although its settings can't be read: nobody's existence can be
@@ -57,3 +61,40 @@ class DomainReader:
             if flaws:
                 raise InvalidError(flaws)
         return domain
+
+
+class Rows(Struct, frozen=True):
+    """Domains from tables, and what is wrong with other tables: `"NAME": KEY: what`."""
+
+    domains: dict[str, Domain]
+    mistakes: dict[str, str]
+
+
+def from_tables(tables: Mapping[str, Table], config: Config, base: str) -> Rows:
+    """The domains of a list that does not stand in the configuration's own files.
+
+    Who writes such a list rules over mail, but not over this machine: a program runs only when the
+    main file has a `[sources."command:…"]` for it. Bad tables spoil only themselves.
+    """
+    reader = DomainReader(base, SourceRules(config))
+    rows = Rows({}, {})
+    for written, values in tables.items():
+        try:
+            name, domain = parse_domain(written), reader.from_table(values)
+        except InvalidError as error:
+            rows.mistakes[written] = str(error.flaws[0].mistake({}))
+        except ValueError as error:
+            rows.mistakes[written] = f"found {shown(written)}; {error}"
+        else:
+            if name in rows.domains:
+                rows.mistakes[written] = f"this domain is there already (as {name})"
+            elif program := _unknown_program(domain, config):
+                rows.mistakes[written] = f'add [sources."{program}"] to the main file first'
+            else:
+                rows.domains[name] = domain
+    return rows
+
+
+def _unknown_program(domain: Domain, config: Config) -> str | None:
+    programs = (source for source in domain.recipients if source_kind(source) == "command")
+    return next((program for program in programs if program not in config.sources), None)

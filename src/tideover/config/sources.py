@@ -41,8 +41,8 @@ _GET_SIGNER: Final = (
     "feed is made"
 )
 LDAP_MISSING: Final = (
-    'LDAP needs the library bonsai, which is not installed: run "make ldap", or install the extra '
-    '"ldap" (both need Debian\'s libldap2-dev and libsasl2-dev)'
+    'it needs the Python package sansldap, which is not installed: run "make ldap", or install the '
+    'extra "ldap" with pip'
 )
 _NO_DETAILS: Final = Source()
 
@@ -92,7 +92,7 @@ class SourceRules:
         if kind in ("ldap", "sql") and source not in self._sources:
             wanted = "url and query" if kind == "sql" else "url and base"
             return f'its details are missing: add [sources."{source}"] with {wanted}'
-        if kind == "ldap" and find_spec("bonsai") is None:
+        if kind == "ldap" and find_spec("sansldap") is None:
             return LDAP_MISSING
         url = source_rest(source) if kind == "feed" else source
         if details.password_file and url.startswith("http:") and not is_loopback_url(url):

@@ -156,9 +156,8 @@ def test_without_its_library_ldap_is_a_mistake_that_says_what_to_install(write, 
     found = mistakes(write(LDAP + domain("ldap:l")))
     assert found == [
         (
-            'line 9: domains."a.example".recipients[0]: LDAP needs the library bonsai, which is '
-            'not installed: run "make ldap", or install the extra "ldap" (both need Debian\'s '
-            "libldap2-dev and libsasl2-dev)"
+            'line 9: domains."a.example".recipients[0]: it needs the Python package sansldap, '
+            'which is not installed: run "make ldap", or install the extra "ldap" with pip'
         )
     ]
 
