@@ -40,6 +40,10 @@ class EventStream:
         self._scheduled = False
         self.failures = 0
 
+    def add(self, sink: Sink) -> None:
+        """One more sink, from the next event on."""
+        self._sinks = (*self._sinks, sink)
+
     def attach(self) -> None:
         """Flush by the running event loop from now on."""
         self._loop = asyncio.get_running_loop()

@@ -151,6 +151,19 @@ class Dispatcher:
             for lane in self._lanes.values()
         }
 
+    def primary_up(self, domain: str) -> bool | None:
+        """Whether a domain's primary is up, as far as we know without asking it."""
+        lane = self._lanes.get(domain)
+        if lane is None or lane.destination is None:
+            return None
+        match lane.destination.status().state:
+            case PrimaryState.UP | PrimaryState.RECOVERING:
+                return True
+            case PrimaryState.DOWN:
+                return False
+            case _:
+                return None
+
     def reconfigure(self, *, hostname: str, settings: Outbound, router: Router) -> None:
         """Go on with a new configuration: all routes are asked for again."""
         self._context.configure(hostname, settings)

@@ -36,6 +36,10 @@ class Remembered(Protocol):
         """The source said yes. Returns at once."""
         ...
 
+    async def said_no(self, domain: str, names: tuple[str, ...], source: str, now: float) -> None:
+        """The source said no: an earlier yes counts no more."""
+        ...
+
 
 class AskedSource:
     """State of one source. `remembered` None: the source has its own memory (callout, learn).
@@ -88,9 +92,11 @@ class AskedSource:
         finally:
             self._line -= 1
         self.trouble, self.tried_at = None, now
-        if match is not None and self._remembered is not None:
+        if self._remembered is not None and match is not None:
             name = match.entry if match.entry in names else names[0]
             self._remembered.said_yes(domain, name, self.name, now)
+        elif self._remembered is not None:
+            await self._remembered.said_no(domain, names, self.name, now)
         return self._remember(domain, names[0], match, now)
 
     def _remember(self, domain: str, key: str, match: Match | None, now: float) -> Says:

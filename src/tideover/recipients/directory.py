@@ -24,7 +24,7 @@ from tideover.recipients.domain_table import DomainTable
 from tideover.recipients.file_watch import FileWatch, Quick
 from tideover.recipients.interface import Confidence, Finding, Says, Silence, Verdict
 from tideover.recipients.loaded import LoadedSource
-from tideover.recipients.names import a_label
+from tideover.recipients.names import a_label, local_key
 from tideover.recipients.refresh import Refresher
 from tideover.recipients.report import Explanation, Refreshed, SourceSays, SourceStatus
 from tideover.recipients.sources.opening import Surroundings, belongs_to_one, open_source
@@ -275,6 +275,17 @@ class DirectoryTable:
             done.append(await self._clockwork(source).refresh(source, confirmed=confirm))
             progress(source.name, done[-1].entries or 0)
         return done
+
+    async def seed(self, domain: str, addresses: Sequence[str]) -> int:
+        """Addresses of a domain that are worth a callout. Returns how many were not known yet.
+
+        Raises:
+            KeyError: there are no callouts.
+        """
+        if self._around.seed is None:
+            raise KeyError(domain)
+        keys = [local_key(_parts(address)[0] or address) for address in addresses]
+        return await self._around.seed(a_label(domain) or "", keys)
 
     async def push(self, domain: str, file: Path) -> Refreshed:
         """A feed was pushed: take it, if it is right.

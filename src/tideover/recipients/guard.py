@@ -8,7 +8,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from tideover.recipients.listing import Listing
+from tideover.recipients.listing import ANY_DOMAIN, Listing
 
 ALWAYS_FINE: Final = 1
 """So many entries may go at once whatever their share is: one person leaves a team of three."""
@@ -36,7 +36,7 @@ def passed(
     refused: dict[str, str] = {}
     confirmable = False
     for domain, before in old.items():
-        had, has = len(before), len(new[domain]) if domain in new else 0
+        had, has = _count(old, domain), _count(new, domain)
         lost = had - has
         if not lost or not had:
             continue
@@ -51,4 +51,15 @@ def passed(
         else:
             continue
         lists[domain] = before
+        if ANY_DOMAIN in old:
+            lists[ANY_DOMAIN] = old[ANY_DOMAIN]
     return Passed(lists, refused, confirmable)
+
+
+def _count(lists: Mapping[str, Listing], domain: str) -> int:
+    """How many entries count for a domain; bare local parts count for each. Of bare local parts
+    themselves: all that there is, since one day they may be written as addresses.
+    """
+    if domain == ANY_DOMAIN:
+        return sum(map(len, lists.values()))
+    return sum(len(lists[name]) for name in (domain, ANY_DOMAIN) if name in lists)

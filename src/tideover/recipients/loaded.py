@@ -166,6 +166,13 @@ class LoadedSource:
         if load.refresh is not None and self.settings.refresh is None:
             self.refresh = load.refresh
 
+    def unchanged(self, now: float) -> None:
+        """The source was read, and offers what it offered before."""
+        if self.refused:
+            self._tried(now, self.refresh)
+        else:
+            self.confirmed(now)
+
     def confirmed(self, now: float) -> None:
         """The source was read, and its lists are those that we have."""
         self.loaded_at = now
@@ -173,9 +180,13 @@ class LoadedSource:
         self.trouble, self.refused, self.confirmable = None, None, False
         self._tried(now, self.refresh)
 
-    def doubted(self, refused: Mapping[str, str], now: float, *, confirmable: bool) -> None:
-        """Some domains keep their old list: silence is not trusted there."""
-        self.version = None  # the next load must look at it again
+    def doubted(
+        self, refused: Mapping[str, str], version: str | None, now: float, *, confirmable: bool
+    ) -> None:
+        """Some domains keep their old list: silence is not trusted there. `version` is that of
+        what was offered: while it stays the same, so does the doubt.
+        """
+        self.version = version
         self.refused, self.confirmable = refused, confirmable
         self.trouble = "; ".join(dict.fromkeys(refused.values()))
         self._tried(now, self.refresh)

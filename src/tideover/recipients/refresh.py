@@ -108,6 +108,8 @@ class Refresher:
 
         changed = False
         async with self._slots:
+            if source.tried_at is None and source.lists is None:
+                await self.restore(source)
             progress(0)
             try:
                 async with asyncio.timeout(source.settings.timeout):

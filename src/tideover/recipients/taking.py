@@ -51,21 +51,24 @@ class Taking:
         checked = ready.checked
         source.loaded(ready.load, checked.lists, now)
         if checked.refused:
-            source.doubted(checked.refused, now, confirmable=checked.confirmable)
+            self._doubt(source, ready, now)
         self._tell(source, loaded=True)
 
     def refuse(self, source: LoadedSource, ready: Prepared, now: float) -> None:
         """Nothing of it is used."""
-        checked = ready.checked
-        source.doubted(checked.refused, now, confirmable=checked.confirmable)
+        self._doubt(source, ready, now)
         self._tell(source)
+
+    def _doubt(self, source: LoadedSource, ready: Prepared, now: float) -> None:
+        checked, version = ready.checked, ready.load.version
+        source.doubted(checked.refused, version, now, confirmable=checked.confirmable)
 
     def unchanged(self, source: LoadedSource, now: float) -> None:
         """The source was read and holds what we have."""
         was = source.trouble
-        source.confirmed(now)
+        source.unchanged(now)
         if was is not None:
-            self._tell(source, loaded=True)
+            self._tell(source, loaded=source.trouble is None)
 
     def failed(self, source: LoadedSource, trouble: str, now: float) -> None:
         """The source can't be read, or can't be used as it is."""

@@ -49,6 +49,10 @@ class Memory:
     def said_yes(self, domain, name, source, now):
         self.good[domain, name, source] = now
 
+    async def said_no(self, domain, names, source, now):
+        for name in names:
+            self.good.pop((domain, name, source), None)
+
 
 def source(asker, memory=None, silence=Silence.NO_SUCH, **settings):
     return AskedSource("sql:x", asker, Source(**settings), silence=silence, remembered=memory)
@@ -103,6 +107,18 @@ def test_who_was_known_is_known_while_the_source_is_down_and_nobody_else_is_refu
         asker.trouble = None
         assert (await ask(subject, "nobody")).silence is Silence.NO_SUCH
         assert subject.status(D, NOW).state == "asked"
+
+    asyncio.run(scenario())
+
+
+def test_who_was_removed_is_not_known_while_the_source_is_down():
+    async def scenario():
+        asker, memory = FakeAsker("user"), Memory()
+        await ask(source(asker, memory))
+        asker.known.clear()
+        await ask(source(asker, memory))
+        asker.trouble = "connection refused"
+        assert (await ask(source(asker, memory))).silence is Silence.UNSURE
 
     asyncio.run(scenario())
 

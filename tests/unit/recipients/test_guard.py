@@ -51,6 +51,16 @@ def test_an_empty_list_never_replaces_a_full_one_confirmed_or_not(new):
         assert len(result.lists[D]) == 3
 
 
+def test_bare_local_parts_may_become_addresses_and_the_other_way():
+    bare, full = {ANY_DOMAIN: names(5)}, {D: names(5)}
+    mixed = {ANY_DOMAIN: names(4), D: names(1)}
+    for old in (bare, full, mixed):
+        for new in (bare, full, mixed):
+            assert not passed(old, new, max_shrink=20).refused
+    for old in (bare, full, mixed):
+        assert passed(old, {ANY_DOMAIN: names(2)}, max_shrink=20).refused
+
+
 def test_one_domain_that_shrank_does_not_hold_up_the_others():
     old = {D: names(10), "a.example": names(10), ANY_DOMAIN: names(2)}
     new = {D: names(1), "a.example": names(11), "new.example": names(1), ANY_DOMAIN: names(2)}

@@ -1,6 +1,6 @@
 """From the text of a source to the source itself. The only file that knows all kinds."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -9,6 +9,7 @@ from msgspec import Struct
 from tideover.config.model import Domain, Source, SourceMode
 from tideover.config.values import source_kind
 from tideover.recipients.asked import AskedSource, Remembered
+from tideover.recipients.feed.slow import SlowHash
 from tideover.recipients.interface import Silence
 from tideover.recipients.loaded import LoadedSource
 from tideover.recipients.sources.interface import Asker, Loader, SourceError
@@ -21,12 +22,15 @@ PLACE: Final = "{domain}"
 class Surroundings(Struct, frozen=True, kw_only=True):
     """What sources need of the house.
 
-    `data_dir` None: nothing is kept. `callout` and `learn` make the sources that need a running
-    daemon; None where there is none (then they can't say anything).
+    `data_dir` None: nothing is kept. `slow_hash` bounds what all slow feeds compute together.
+    `seed` remembers addresses to be verified. `callout` and `learn` make the sources that need a
+    running daemon; None where there is none (then they can't say anything).
     """
 
     data_dir: Path | None
-    callout: Callable[[Source], Asker] | None = None
+    slow_hash: "SlowHash | None" = None
+    seed: Callable[[str, Sequence[str]], Awaitable[int]] | None = None
+    callout: Callable[[], Asker] | None = None
     learn: Callable[[], Asker] | None = None
     remembered: Remembered | None = None
 
@@ -67,7 +71,7 @@ def open_source(
 def _asker(kind: str, text: str, settings: Source, around: Surroundings) -> Asker:
     match kind:
         case "callout" if around.callout is not None:
-            return around.callout(settings)
+            return around.callout()
         case "learn" if around.learn is not None:
             return around.learn()
         case "sql":
@@ -114,7 +118,9 @@ def _loader(
 
             if domain is None:
                 raise AssertionError("a feed belongs to one domain")
-            return FeedLoader(text, settings, domain=domain, of=of, store=_scratch(around))
+            return FeedLoader(
+                text, settings, domain=domain, of=of, store=_scratch(around), slow=around.slow_hash
+            )
         case _:
             raise AssertionError(f"{kind} is no kind of source")
 
@@ -148,3 +154,6 @@ class Forgetful:
 
     def said_yes(self, domain: str, name: str, source: str, now: float) -> None:
         """Forgotten at once."""
+
+    async def said_no(self, domain: str, names: tuple[str, ...], source: str, now: float) -> None:
+        """Nothing was known."""
