@@ -87,6 +87,10 @@ class ListBuilder:
         self.count = 0
         """Entries taken."""
 
+    def is_wanted(self, domain: str) -> bool:
+        """Whether entries of this domain are kept."""
+        return domain in self._names or self._wanted(domain)
+
     def _takes(self, domain: str) -> bool:
         if domain and domain not in self._names and not self._wanted(domain):
             self.skipped += 1
