@@ -38,7 +38,7 @@ def passed(
     for domain, before in old.items():
         had, has = _count(old, domain), _count(new, domain)
         lost = had - has
-        if not lost or not had:
+        if lost <= 0 or len(before) <= len(new.get(domain, ())):
             continue
         if not has:
             refused[domain] = f"it is empty, and had {had} entries; the last good list stays"
