@@ -217,6 +217,7 @@ def test_the_worked_example_of_the_docs_holds(tmp_path: Path) -> None:
     for line in lines:
         assert line.decode().rstrip() in docs
     assert body[:24].hex() in docs
+    assert f"has {len(whole)} octets" in docs
     assert body[24:].decode() in docs
     stage_one = AddressHash(VECTOR_KEY, VECTOR_SALT, DOMAIN).stage_one("ann")
     assert stage_one.hex() in docs

@@ -38,7 +38,7 @@ from tideover.recipients.feed.slow import SlowHash
 from tideover.recipients.interface import Terms
 from tideover.recipients.patterns import MAX_PATTERNS, Pattern, PatternError
 
-_PIECE: Final = 1 << 20
+_PIECE: Final = 1 << 18  # the GIL is held for about a millisecond while one is looked through
 Feed = FastFeed | SlowFeed
 
 
