@@ -99,14 +99,16 @@ def details(name: str, config: Path, *, given: bool) -> "Source":
 
     if not given and source_kind(name) not in _DETAILED:
         return Source()
+    wanted = f'the details of {name} are wanted in a table [sources."{name}"]'
+    if not given and not config.exists():
+        raise Problem(f"{wanted} of a file: name it with --config", WRONG)
     base = str(config.absolute().parent)
     tables = _tables(config)
     for key, table in tables.items():
         if source_beside(key, base) == name:
             return _checked(config, key, table, base)
     if source_kind(name) in _DETAILED:
-        text = f'the details of {name} are wanted there, in a table [sources."{name}"]'
-        raise Problem(f"{config}: {text}", WRONG)
+        raise Problem(f"{config}: {wanted}", WRONG)
     return Source()
 
 
