@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tideover.cli import output
+from tideover.config.values import source_kind
 
 if TYPE_CHECKING:
     from tideover.control.protocol import DomainInfo, MxInfo
@@ -19,7 +20,7 @@ def print_details(row: "DomainInfo") -> None:
     if row.sources:
         click.echo()
         output.table(
-            ("~source", "state", ">entries", ">age", ">next", "~version", "~trouble"),
+            ("~source", "state", ">entries", ">age", ">next", ">serial", "~trouble"),
             [_source(status, now) for status in row.sources],
         )
         for status in row.sources:
@@ -39,7 +40,7 @@ def _source(status: "SourceStatus", now: float) -> tuple[str, ...]:
         "" if status.entries is None else f"{status.entries:,}",
         output.age(now - status.loaded_at) if status.loaded_at is not None else "",
         f"in {output.age(status.next_at - now)}" if status.next_at is not None else "",
-        status.version or "",
+        status.version or "" if source_kind(status.source) == "feed" else "",
         status.trouble or "",
     )
 

@@ -226,3 +226,16 @@ def test_lookup_has_no_traceback_for_odd_bytes(daemon, config_file, capsys):
     code = run(["recipients", "lookup", "a\udcff@example.com", "--config", str(config_file)])
     assert code == 2
     assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("address", ["x@example.org", "example.net", "a b@example.net", ""])
+def test_the_daemon_takes_no_seed_but_addresses_of_the_domain(
+    asking, daemon: FakeDaemon, config_file, address
+):
+    from tideover.cli.asking import order
+    from tideover.control.client import RefusedError
+    from tideover.control.protocol import Seed
+
+    with pytest.raises(RefusedError, match="is not an address in example.net"):
+        order(config_file, Seed(domain="example.net", addresses=("a@example.net", address)))
+    assert daemon.directory.seeded == []
