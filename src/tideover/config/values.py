@@ -94,6 +94,8 @@ def write_size(octets: int) -> str:
 
 def is_address(text: str) -> bool:
     """Whether this is a literal IPv4 or IPv6 address, without brackets."""
+    if not (":" in text or text[-1:].isdigit()):
+        return False  # nearly every name, and an exception would cost far more
     try:
         ip_address(text)
     except ValueError:
@@ -105,7 +107,7 @@ def _split(value: object, form: str) -> tuple[str, int | None]:
     """Host and port of `HOST`, `HOST:PORT`, `[IPV6]:PORT`; an IPv6 alone needs no brackets."""
     if not isinstance(value, str):
         raise ValueError(form)  # noqa: TRY004 - pydantic takes ValueError for a mistake
-    if ":" in value and is_address(value):
+    if value.count(":") > 1 and is_address(value):
         return value, None
     match = _BRACKETED.fullmatch(value) or _PLAIN.fullmatch(value)
     if not match:
