@@ -24,7 +24,10 @@ from tideover.events.clock import now as wall_clock
 from tideover.events.records import AddressesTrouble, EventSink
 from tideover.recipients.facts_file import Fact, FactsFile, Key, State, merged
 
-__all__ = ["PER_DOMAIN", "Fact", "Facts", "State"]
+__all__ = ["GOOD_FOR", "PER_DOMAIN", "Fact", "Facts", "State"]
+
+GOOD_FOR: Final = 31 * 86400.0
+"""Seconds that a yes is remembered."""
 
 PER_DOMAIN: Final = 100_000
 """Facts of one domain; beyond, the oldest refusals go first."""
@@ -111,11 +114,30 @@ class Facts:
         if self._timer is None:
             self._timer = self._loop.call_later(_DELAY, self._flush_soon)
 
+    # One address, for sources that have no memory of their own (`asked.Remembered`)
+
+    async def good_at(self, domain: str, names: Sequence[str], source: str) -> float | None:
+        """When the source last said yes to one of the names (Unix time)."""
+        known = await self.get(domain, names, source)
+        good = [fact.at for fact in known if fact is not None and fact.state is State.GOOD]
+        return good[0] if good else None
+
+    def said_yes(self, domain: str, name: str, source: str, now: float) -> None:
+        """The source said yes."""
+        self.note(domain, name, source, Fact(state=State.GOOD, at=now, until=now + GOOD_FOR))
+
+    async def said_no(self, domain: str, names: Sequence[str], source: str, now: float) -> None:
+        """The source said no: what it said before counts no more."""
+        for name, fact in zip(names, await self.get(domain, names, source), strict=True):
+            if fact is not None:
+                over = Fact(state=State.REFUSED, at=now, until=now)
+                self.note(domain, name, source, over)
+
     # Many
 
     async def seed(self, domain: str, names: Iterable[str], source: str, *, until: float) -> int:
         """Addresses that are worth asking for, from an operator: what is known of them stays.
-        Returns how many were named.
+        Returns how many of them nothing was known of.
         """
         count, due = 0, self._clock()
         batch: list[tuple[Key, Fact]] = []
@@ -123,12 +145,10 @@ class Facts:
             # `at` 0: older than whatever is known
             batch.append((Key(domain, source, name), Fact(state=State.SEED, at=0.0, until=until,
                                                           due=due)))  # fmt: skip
-            count += 1
             if len(batch) == _STEP:
-                await self._put(batch)
+                count += await self._put(batch) or 0
                 batch = []
-        await self._put(batch)
-        return count
+        return count + (await self._put(batch) or 0)
 
     async def count(self, domain: str, source: str) -> dict[State, int]:
         """How many facts there are of each state."""
@@ -165,7 +185,7 @@ class Facts:
             self._timer.cancel()
             self._timer = None
         batch, self._pending = self._pending, {}
-        if batch and not await self._put(list(batch.items())):
+        if batch and await self._put(list(batch.items())) is None:
             # the newer notes are merged over those that were not written
             for key, fact in batch.items():
                 self._pending[key] = merged(fact, later) if (
@@ -217,16 +237,17 @@ class Facts:
             return None
         return fact
 
-    async def _put(self, batch: list[tuple[Key, Fact]]) -> bool:
+    async def _put(self, batch: list[tuple[Key, Fact]]) -> int | None:
+        """Write a batch: how many addresses were new; None: it could not be written."""
         if not batch:
-            return True
+            return 0
         for key, _ in batch:
             self._known.pop(key, None)
             self._reads.pop(key, None)
-        written = await self._ask(False, _done(self._file.put), batch)
-        if written:
+        added: int | None = await self._ask(None, self._file.put, batch)
+        if added is not None:
             self._failing = False
-        return written
+        return added
 
     async def _ask(self, otherwise: _T, work: Callable[..., _T], *values: Any) -> _T:  # noqa: ANN401 - of any method of the file
         """Have the thread do it; in trouble, which is told once, it is `otherwise`."""
@@ -258,11 +279,3 @@ class Facts:
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _done(work: Callable[[list[tuple[Key, Fact]]], None]) -> Callable[..., bool]:
-    def done(batch: list[tuple[Key, Fact]]) -> bool:
-        work(batch)
-        return True
-
-    return done

@@ -8,7 +8,7 @@ A commit may be lost with a power cut (`synchronous=NORMAL`), never the file's s
 import os
 import re
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from enum import StrEnum
 from functools import cache
@@ -107,9 +107,9 @@ class FactsFile:
         """A fact as it was stored, expired or not. Raises sqlite3.Error."""
         return self._run(lambda conn: _get(conn, key))
 
-    def put(self, batch: Iterable[tuple[Key, Fact]]) -> None:
-        """Store all or none. Raises sqlite3.Error."""
-        self._run(lambda conn: self._put(conn, batch))
+    def put(self, batch: Sequence[tuple[Key, Fact]]) -> int:
+        """Store all or none. Returns how many addresses were new. Raises sqlite3.Error."""
+        return self._run(lambda conn: self._put(conn, batch))
 
     def count(self, domain: str, source: str, at: float) -> dict[State, int]:
         """How many facts count at that time. Raises sqlite3.Error."""
@@ -149,8 +149,8 @@ class FactsFile:
     def _all(self, query: str, values: Sequence[object]) -> list[tuple[object, ...]]:
         return self._run(lambda conn: conn.execute(_queries()[query], values).fetchall())
 
-    def _put(self, conn: sqlite3.Connection, batch: Iterable[tuple[Key, Fact]]) -> None:
-        put, grown = _queries()["put"], set()
+    def _put(self, conn: sqlite3.Connection, batch: Sequence[tuple[Key, Fact]]) -> int:
+        put, grown, new_ones = _queries()["put"], set(), 0
         conn.execute("BEGIN IMMEDIATE")
         for key, new in batch:
             old = _get(conn, key)
@@ -160,12 +160,14 @@ class FactsFile:
             conn.execute(put, (*key, fact.state.value, fact.at, fact.until, fact.due, fact.uses,
                                fact.text))  # fmt: skip
             if old is None:
+                new_ones += 1
                 grown.add(key.domain)
                 if key.domain in self._rows:
                     self._rows[key.domain] += 1
         for domain in grown:
             self._bound(conn, domain)
         conn.execute("COMMIT")
+        return new_ones
 
     def _bound(self, conn: sqlite3.Connection, domain: str) -> None:
         """Keep a domain's facts within the limit."""

@@ -23,6 +23,8 @@ _PATH = re.compile(
     rb" *<" + _ROUTE + rb"(?:(" + _LOCAL + rb")(?:@(" + _DOMAIN + rb"))?)?>(?: +(.*))?", re.DOTALL
 )
 _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
+_PLAIN_LOCAL = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.\-\u0080-\U0010ffff]+")
+_TO_ESCAPE = re.compile(r"[\\\"]")
 
 
 class PathError(ValueError):
@@ -76,3 +78,12 @@ def parse_path(argument: bytes) -> tuple[Mailbox | None, bytes]:
     if local_text[0] == '"':
         local_text = _QUOTED_PAIR.sub(r"\1", local_text[1:-1])
     return Mailbox(local_text, domain_text, text), rest or b""
+
+
+def quoted(local: str) -> str:
+    """A local part as it is written in an address, in quotes where it needs them (RFC 5321
+    §4.1.2): the other way round than `Mailbox.local`.
+    """
+    if _PLAIN_LOCAL.fullmatch(local):
+        return local
+    return '"' + _TO_ESCAPE.sub(r"\\\g<0>", local) + '"'

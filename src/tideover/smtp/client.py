@@ -54,7 +54,6 @@ from tideover.smtp.client_values import (
     TlsGoAhead,
     TlsRefused,
     TransactionEnded,
-    Verdict,
     Welcome,
 )
 from tideover.smtp.replies import Reply

@@ -202,7 +202,7 @@ def test_seeds_are_not_known_but_due_the_oldest_first_and_change_nothing(memory:
         facts.note(DOMAIN, "known", SOURCE, good(due=NOW + 7.0))
         facts.note(DOMAIN, "gone", SOURCE, refused())
         await facts.flush()
-        assert await facts.seed(DOMAIN, ["new", "known", "gone"], SOURCE, until=until) == 3
+        assert await facts.seed(DOMAIN, ["new", "known", "gone"], SOURCE, until=until) == 1
         assert await state(facts, "new") is None
         assert await state(facts, "known") is State.GOOD
         assert await state(facts, "gone") is State.REFUSED
@@ -214,6 +214,20 @@ def test_seeds_are_not_known_but_due_the_oldest_first_and_change_nothing(memory:
         assert await facts.due(DOMAIN, SOURCE, 10) == ["new", "known"]
         await facts.postpone(DOMAIN, "gone", SOURCE, NOW)
         assert await facts.due(DOMAIN, SOURCE, 10) == ["new", "known"]
+
+    memory.use(scenario)
+
+
+def test_a_source_without_memory_of_its_own_is_remembered_until_it_says_no(memory: Memory) -> None:
+    async def scenario(facts: Facts) -> None:
+        names = ("user+x", "user")
+        assert await facts.good_at(DOMAIN, names, "ldap:x") is None
+        facts.said_yes(DOMAIN, "user", "ldap:x", NOW)
+        assert await facts.good_at(DOMAIN, names, "ldap:x") == NOW
+        assert await facts.good_at(DOMAIN, names, "ldap:y") is None
+        await facts.said_no(DOMAIN, names, "ldap:x", NOW + 5)
+        assert await facts.good_at(DOMAIN, names, "ldap:x") is None
+        assert [name for name, _ in await facts.page(DOMAIN, "ldap:x")] == ["user"]
 
     memory.use(scenario)
 
