@@ -21,6 +21,7 @@ from tideover.recipients.feed.format import (
     parse_header,
 )
 from tideover.recipients.feed.hashing import AddressHash, fast, key_id, slow
+from tideover.recipients.feed.reader import _PIECE
 from tideover.recipients.feed.writer import FeedPlan, Recipients
 from tideover.recipients.interface import Terms
 from tideover.recipients.patterns import Pattern
@@ -138,6 +139,10 @@ def test_a_signed_feed_that_contradicts_itself_is_refused(tmp_path: Path, header
         read(made(two + one))
     with pytest.raises(FeedError, match="ascending"):
         read(made(one + one))
+    piece = b"".join(n.to_bytes(8, "little") for n in range(10, 10 + _PIECE // 8))
+    assert len(read(made(one + piece))) == 1 + _PIECE // 8
+    with pytest.raises(FeedError, match="ascending"):
+        read(made(piece + one))  # the piece after that begins anew
     with pytest.raises(FeedError, match="octets"):
         read(made(one + two, count=1))
     with pytest.raises(FeedError, match="does not have"):
