@@ -66,11 +66,14 @@ class Kept(Struct, frozen=True, kw_only=True):
 
 
 class Discovered(Struct, frozen=True, kw_only=True):
-    """A domain that was discovered; `good_at` is when DNS last confirmed it."""
+    """A domain that was discovered; `good_at` is when DNS last confirmed it, `used` whether it ever
+    had mail.
+    """
 
     domain: str
     found_at: float
     good_at: float
+    used: bool = False
 
 
 class PrimaryStore:
@@ -115,8 +118,13 @@ class PrimaryStore:
         store.null_mx = {str(domain): _number(at) for domain, at in rows}
         rows = await store._read("discovered", (_MAX_DISCOVERED,))
         store.discovered = tuple(
-            Discovered(domain=str(domain), found_at=_number(found_at), good_at=_number(good_at))
-            for domain, found_at, good_at in rows
+            Discovered(
+                domain=str(domain),
+                found_at=_number(found_at),
+                good_at=_number(good_at),
+                used=bool(used),
+            )
+            for domain, found_at, good_at, used in rows
         )
         return store
 
@@ -155,7 +163,7 @@ class PrimaryStore:
 
     def put_discovered(self, found: Discovered) -> None:
         """Remember a domain that was discovered, or confirmed."""
-        self._put("put_discovered", (found.domain, found.found_at, found.good_at))
+        self._put("put_discovered", (found.domain, found.found_at, found.good_at, int(found.used)))
 
     def remove_discovered(self, domain: str) -> None:
         """It is ours no more."""

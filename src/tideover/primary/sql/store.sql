@@ -28,7 +28,8 @@ CREATE INDEX mx_change_at ON mx_change (at);
 CREATE TABLE discovered (
     domain TEXT PRIMARY KEY,
     found_at REAL NOT NULL,
-    good_at REAL NOT NULL
+    good_at REAL NOT NULL,
+    used INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 -- name: get_set
@@ -60,10 +61,10 @@ DELETE FROM mx_change WHERE domain = :domain AND number <= (
 SELECT at, before, after, serial FROM mx_change WHERE domain = ? ORDER BY number DESC LIMIT ?
 
 -- name: discovered
-SELECT domain, found_at, good_at FROM discovered ORDER BY found_at LIMIT ?
+SELECT domain, found_at, good_at, used FROM discovered ORDER BY found_at LIMIT ?
 
 -- name: put_discovered
-INSERT OR REPLACE INTO discovered (domain, found_at, good_at) VALUES (?, ?, ?)
+INSERT OR REPLACE INTO discovered (domain, found_at, good_at, used) VALUES (?, ?, ?, ?)
 
 -- name: remove_discovered
 DELETE FROM discovered WHERE domain = ?
