@@ -36,9 +36,12 @@ CREATE TABLE IF NOT EXISTS copy (
 
 
 class Copies:
-    """The copies in one directory. `directory` None: none are kept."""
+    """The copies in one directory. `directory` None: none are kept. `read_only`: nothing is
+    written, as beside a daemon that does not run and has another owner.
+    """
 
-    def __init__(self, directory: Path | None) -> None:
+    def __init__(self, directory: Path | None, *, read_only: bool = False) -> None:
+        self._read_only = read_only
         self._path = directory / NAME if directory is not None else None
         self._lock = Lock()
         self._database: sqlite3.Connection | None = None
@@ -60,6 +63,8 @@ class Copies:
 
     def put(self, source: str, load: Load, lists: Mapping[str, Listing], loaded_at: float) -> None:
         """Keep these lists, unless they are there already."""
+        if self._read_only:
+            return
         if load.version is not None:
             known = "SELECT version, '', 0 FROM copy WHERE source = ? AND version = ?"
             with self._lock:
@@ -94,7 +99,7 @@ class Copies:
             return None
         try:
             if self._database is None:
-                self._database = _open(self._path)
+                self._database = (_open_to_read if self._read_only else _open)(self._path)
             found: tuple[str, bytes, float] | None = self._database.execute(
                 statement, values
             ).fetchone()
@@ -109,9 +114,14 @@ class Copies:
                 self._database.close()
             self._database = None
         damaged = not isinstance(error, sqlite3.OperationalError)  # not: a full disk, a lock
-        if damaged and self._path is not None:
+        if damaged and self._path is not None and not self._read_only:
             with contextlib.suppress(OSError):
                 os.replace(self._path, self._path.with_suffix(".damaged"))
+
+
+def _open_to_read(path: Path) -> sqlite3.Connection:
+    where = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
+    return sqlite3.connect(where, uri=True, isolation_level=None, check_same_thread=False)
 
 
 def _open(path: Path) -> sqlite3.Connection:

@@ -67,7 +67,7 @@ class DirectoryTable:
         self._around = around
         self._primaries = primaries
         self._clock = clock
-        self._copies = Copies(around.data_dir)
+        self._copies = Copies(around.data_dir, read_only=around.read_only)
         taking = Taking(self._copies, sink, self._changed)
         self._refresher = Refresher(taking, clock)
         self._files = FileWatch(taking, clock)
@@ -166,6 +166,12 @@ class DirectoryTable:
         for source in loaded:
             if not isinstance(source.loader, Quick):
                 await self._refresher.restore(source)
+                if self._around.read_only:
+                    source.left_as_it_is(self._clock())
+            elif self._around.read_only:
+                await self._files.refresh(source, confirmed=False)
+        if self._around.read_only:
+            return
         self._work = asyncio.gather(self._files.run(), self._refresher.run())
         deadline = asyncio.get_running_loop().time() + START_WAIT
         for source in loaded:
@@ -262,7 +268,9 @@ class DirectoryTable:
         confirm: bool = False,
         progress: Callable[[str, int], None] = lambda _source, _count: None,
     ) -> Sequence[Refreshed]:
-        """Load the sources of a domain, or all, now. `progress` is told of each that is done."""
+        """Load the sources of a domain, or all, now. `progress` is told how many entries were
+        read of which source, each second and when one is done.
+        """
         names = self._config.domains if domain is None else [a_label(domain) or ""]
         wanted = {
             id(source): source
@@ -272,7 +280,12 @@ class DirectoryTable:
         }
         done = []
         for source in wanted.values():
-            done.append(await self._clockwork(source).refresh(source, confirmed=confirm))
+            work = asyncio.ensure_future(
+                self._clockwork(source).refresh(source, confirmed=confirm)
+            )
+            while not (await asyncio.wait([work], timeout=1.0))[0]:
+                progress(source.name, source.progress or 0)
+            done.append(work.result())
             progress(source.name, done[-1].entries or 0)
         return done
 

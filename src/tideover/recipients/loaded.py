@@ -198,6 +198,10 @@ class LoadedSource:
         self.failures += 1
         self._tried(now, min(pause, max(self.refresh, self.retry)))
 
+    def left_as_it_is(self, now: float) -> None:
+        """Nobody will load it here: what was restored is all that there is."""
+        self._tried(now, 0.0)
+
     def _tried(self, now: float, pause: float) -> None:
         self.tried_at = now
         self.next_at = now + pause

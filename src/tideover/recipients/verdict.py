@@ -13,6 +13,7 @@ The rules, in order:
 from collections.abc import Sequence
 from typing import Final
 
+from tideover.config.values import source_rest
 from tideover.recipients.interface import Confidence, Finding, Match, Says, Silence, Verdict
 
 _EXACT: Final = frozenset(
@@ -90,10 +91,16 @@ def _by_word(domain: str, source: str, match: Match, minimum: Confidence) -> Fin
     )
 
 
+def _doubt(says: Says) -> str:
+    trouble = says.trouble or "not known now"
+    where = source_rest(says.source)
+    return trouble if where and where in trouble else f"{says.source}: {trouble}"
+
+
 def _by_silence(domain: str, said: Sequence[Says]) -> Finding:
     unsure = [says for says in said if says.silence is Silence.UNSURE]
     if unsure:
-        why = "; ".join(f"{says.source}: {says.trouble or 'not known now'}" for says in unsure)
+        why = "; ".join(map(_doubt, unsure))
         return Finding(verdict=Verdict.DEFER, domain=domain, source=unsure[0].source, reason=why)
     if any(says.silence is Silence.NO_SUCH for says in said):
         return Finding(verdict=Verdict.REJECT, domain=domain, reason="no source names it")
