@@ -3,8 +3,9 @@
 import asyncio
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
 
@@ -14,6 +15,12 @@ from tideover.config.values import source_kind
 from tideover.recipients.domain_rows import from_csv, from_json, from_rows
 from tideover.recipients.sources.interface import SourceError
 
+if TYPE_CHECKING:
+    from sqlalchemy import Row
+
+    from tideover.recipients.sources.threads import Stop
+
+_ROWS_AT_ONCE: Final = 1000
 MAX_SIZE: Final = 256 * 1024 * 1024
 """Octets of a list, if `max_size` does not say less."""
 
@@ -34,11 +41,48 @@ async def fetch(
         SourceError: it can't be had, or is no list of domains.
     """
     if source_kind(source) == "sql":
-        from tideover.recipients.sources.sql import query
-
-        names, rows = await query(source, settings)
-        return Fetched(await asyncio.to_thread(from_rows, names, rows), None)
+        return Fetched(await _select(settings), None)
     return await _download(source, settings, scratch, version)
+
+
+async def _select(settings: Source) -> dict[str, Table]:
+    from tideover.recipients.sources.threads import Threads
+
+    threads = Threads(1, "sql-domains")
+    try:
+        return await threads.run(lambda stop: _read_rows(settings, stop))
+    finally:
+        threads.close()
+
+
+def _read_rows(settings: Source, stop: "Stop") -> dict[str, Table]:
+    from sqlalchemy import text
+
+    from tideover.recipients.sources.sql_database import Database
+
+    statement = text(settings.query or "")
+    if names := statement.compile().params:
+        raise SourceError(f'query: ":{next(iter(names))}" is not known where domains come from')
+    database = Database(
+        settings, timeout=settings.timeout, connect_timeout=settings.lookup_timeout, kept=0
+    )
+    try:
+        with database.reading(stop) as connection:
+            result = connection.execute(
+                statement.execution_options(stream_results=True, yield_per=_ROWS_AT_ONCE)
+            )
+            if not result.returns_rows:
+                raise SourceError("query: is no SELECT")
+            rows = (tuple(row) for part in result.partitions() for row in _unless(stop, part))
+            return from_rows([name.lower() for name in result.keys()], rows)  # noqa: SIM118
+    finally:
+        database.close()
+
+
+def _unless(stop: "Stop", part: "Sequence[Row[Any]]") -> "Sequence[Row[Any]]":
+    if stop.is_set:
+        raise SourceError("nobody waits for it any more")
+    return part
 
 
 async def _download(

@@ -1,6 +1,8 @@
 import asyncio
 import json
+import sqlite3
 import threading
+from contextlib import closing
 from dataclasses import replace
 from functools import wraps
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -270,6 +272,55 @@ async def test_watching_tells_of_changes_and_obeys_a_reload(house, site):
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.fixture
+def database(tmp_path):
+    """A configuration whose domains are in SQLite; returns a function that changes the query."""
+    path = tmp_path / "t.toml"
+    (tmp_path / "d").mkdir()
+    with closing(sqlite3.connect(tmp_path / "h.db")) as connection:
+        connection.execute("CREATE TABLE h (name TEXT, hops TEXT, lists TEXT)")
+        rows = [("a.example", "mx", "file:/x, learn"), ("b.example", "10.0.0.1:26,h", "learn")]
+        connection.executemany("INSERT INTO h VALUES (?, ?, ?)", rows)
+        connection.commit()
+
+    def use(query):
+        path.write_text(
+            'hostname = "mx2.example.org"\ndata_dir = "d"\ndomains_from = "sql:hosted"\n'
+            f'[sources."sql:hosted"]\nurl = "sqlite:h.db"\nquery = """{query}"""\n'
+        )
+        return DomainList(load(path), tmp_path, lambda _: None, lambda: 1000.0)
+
+    return use
+
+
+@on_a_loop
+async def test_domains_of_a_database(database):
+    domains = database("SELECT name AS domain, hops AS primary, lists AS recipients FROM h")
+    assert not await domains.refresh()
+    assert domains.trouble  # "primary" is a word of SQL
+    domains = database('SELECT name AS domain, hops AS "primary", lists AS recipients FROM h')
+    assert await domains.refresh()
+    assert not await domains.refresh()
+    assert domains.domains["a.example"].recipients == ("file:/x", "learn")
+    assert domains.domains["b.example"].primary == (("10.0.0.1", 26), ("h", 25))
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("SELECT name FROM h", "no column named domain, primary, recipients; there are name"),
+        ("SELECT * FROM absent", "no such table"),
+        ("SELECT name AS domain FROM h WHERE name = :domain", '":domain" is not known'),
+        ("DELETE FROM h", "readonly database"),
+    ],
+)
+@on_a_loop
+async def test_queries_that_yield_no_domains(database, query, said):
+    domains = database(query)
+    assert not await domains.refresh()
+    assert said in domains.trouble
 
 
 def test_csv_with_and_without_a_header():
