@@ -280,9 +280,7 @@ class DirectoryTable:
         }
         done = []
         for source in wanted.values():
-            work = asyncio.ensure_future(
-                self._clockwork(source).refresh(source, confirmed=confirm)
-            )
+            work = asyncio.ensure_future(self._clockwork(source).refresh(source, confirmed=confirm))
             while not (await asyncio.wait([work], timeout=1.0))[0]:
                 progress(source.name, source.progress or 0)
             done.append(work.result())
@@ -310,8 +308,11 @@ class DirectoryTable:
         from tideover.recipients.sources.feed_source import FeedLoader
 
         for source in self._of(a_label(domain) or ""):
-            if isinstance(source, LoadedSource) and isinstance(source.loader, FeedLoader):
-                await source.loader.offer(file)
+            if not isinstance(source, LoadedSource):
+                continue
+            loader = source.loader
+            if isinstance(loader, FeedLoader) and loader.is_pushed:
+                await loader.offer(file)
                 return await self._refresher.refresh(source, confirmed=False)
         raise KeyError(domain)
 

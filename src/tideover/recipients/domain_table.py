@@ -5,7 +5,6 @@ once, by the same pure function, and a lookup is a look into a set. Everything e
 sources in their order.
 """
 
-import re
 from collections.abc import Awaitable, Sequence
 from typing import Final
 
@@ -21,13 +20,11 @@ from tideover.recipients.interface import (
 )
 from tideover.recipients.listing import NameList
 from tideover.recipients.loaded import LoadedSource
-from tideover.recipients.names import local_key
-from tideover.recipients.verdict import decide
+from tideover.recipients.names import base_of, base_pattern, local_key
+from tideover.recipients.verdict import decide, surest
 
 AnySource = LoadedSource | AskedSource
 
-# A detail with one of these is more than a detail: a percent hack, a bang path, quoting.
-_NOT_IN_DETAIL: Final = re.compile(r"[@%!:;,<>()\[\]\\\"\s\x00-\x1f\x7f]")
 _SURE: Final = frozenset({Confidence.LISTED, Confidence.HASHED})
 POSTMASTER: Final = "postmaster"
 
@@ -37,7 +34,7 @@ class DomainTable:
     verdicts end by themselves (a list expires), Unix time.
     """
 
-    __slots__ = ("_base", "_missing", "_quick", "_settings", "domain", "sources", "until")
+    __slots__ = ("_base", "_least", "_missing", "_quick", "_settings", "domain", "sources", "until")
 
     def __init__(
         self, domain: str, settings: Domain, sources: Sequence[AnySource], now: float
@@ -46,6 +43,7 @@ class DomainTable:
         self.sources = sources
         self._settings = settings
         self._base = base_pattern(settings.recipient_delimiter)
+        self._least = self._minimum()
         self._quick: tuple[tuple[frozenset[str], Finding], ...] = ()
         self._missing: Finding | None = None
         self.until = float("inf")
@@ -125,7 +123,7 @@ class DomainTable:
             self.domain,
             said,
             now=now,
-            minimum=self._minimum(),
+            minimum=self._least,
             swallow_honeypots=self._settings.honeypots is HoneypotAction.SWALLOW,
         )
         if key == POSTMASTER and finding.verdict is not Verdict.ACCEPT:
@@ -133,7 +131,16 @@ class DomainTable:
         return finding
 
     def _minimum(self) -> Confidence:
-        return Confidence(self._settings.min_confidence)
+        """The least that is accepted: as the domain's settings say, or its feed, if that is more."""
+        wanted = [Confidence(self._settings.min_confidence)]
+        for source in self.sources:
+            if isinstance(source, LoadedSource):
+                wanted += [
+                    listing.min_confidence
+                    for listing in source.of(self.domain)
+                    if listing.min_confidence is not None
+                ]
+        return surest(wanted)
 
     def _make_quick(self, now: float) -> None:
         """Make all possible verdicts now, if the sources are lists of names and nothing else."""
@@ -170,16 +177,3 @@ def _postmaster(domain: str) -> Finding:
         source="postmaster",
         reason="always exists (RFC 5321 §4.5.1)",
     )
-
-
-def base_pattern(delimiters: str) -> "re.Pattern[str] | None":
-    """What finds the start of a detail. `delimiters` is `recipient_delimiter`."""
-    return re.compile(f"[{re.escape(delimiters)}]") if delimiters else None
-
-
-def base_of(pattern: "re.Pattern[str] | None", key: str) -> str | None:
-    """`user` of `user+detail`, or None when there is no detail, or a tricky one."""
-    match = pattern.search(key) if pattern is not None else None
-    if match is None or match.start() == 0 or _NOT_IN_DETAIL.search(key, match.end()):
-        return None
-    return key[: match.start()]

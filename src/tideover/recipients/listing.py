@@ -13,6 +13,11 @@ ANY_DOMAIN: Final = ""
 class Listing(Protocol):
     """One domain's recipients, never changed once made."""
 
+    @property
+    def min_confidence(self) -> Confidence | None:
+        """The least that their owner wants accepted for the domain, or None."""
+        ...
+
     def __len__(self) -> int:
         """How many entries: names, patterns and the catch-all."""
         ...
@@ -48,6 +53,11 @@ class NameList:
 
     def __len__(self) -> int:
         return len(self._names) + len(self.patterns) + (self.catch_all is not None)
+
+    @property
+    def min_confidence(self) -> None:
+        """Whoever writes lists in clear does not say."""
+        return None
 
     @property
     def is_plain(self) -> bool:

@@ -4,8 +4,13 @@ Domains are compared as lower-case A-labels; local parts case-insensitively, alt
 §2.4 would allow a primary to tell `Smith` from `smith`: none does, and senders mix case freely.
 """
 
+import re
 import unicodedata
 from functools import lru_cache
+from typing import Final
+
+# A detail with one of these is more than a detail: a percent hack, a bang path, quoting.
+_NOT_IN_DETAIL: Final = re.compile(r"[@%!:;,<>()\[\]\\\"\s\x00-\x1f\x7f]")
 
 
 @lru_cache(maxsize=4096)
@@ -39,3 +44,16 @@ def local_key(local: str) -> str:
         return local.lower()
     key = unicodedata.normalize("NFC", local.lower())
     return local if key.isascii() else key  # a sign that only looks like a letter: Kelvin's
+
+
+def base_pattern(delimiters: str) -> "re.Pattern[str] | None":
+    """What finds the start of a detail. `delimiters` is `recipient_delimiter`."""
+    return re.compile(f"[{re.escape(delimiters)}]") if delimiters else None
+
+
+def base_of(pattern: "re.Pattern[str] | None", key: str) -> str | None:
+    """`user` of `user+detail`, or None when there is no detail, or a tricky one."""
+    match = pattern.search(key) if pattern is not None else None
+    if match is None or match.start() == 0 or _NOT_IN_DETAIL.search(key, match.end()):
+        return None
+    return key[: match.start()]

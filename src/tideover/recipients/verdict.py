@@ -33,6 +33,11 @@ def is_enough(confidence: Confidence, minimum: Confidence) -> bool:
     return _RANK.get(confidence, 9) <= _RANK[minimum]
 
 
+def surest(confidences: Sequence[Confidence]) -> Confidence:
+    """The surest of these, of the five that can be accepted."""
+    return min(confidences, key=_RANK.__getitem__)
+
+
 def decide(
     domain: str,
     said: Sequence[Says],

@@ -15,7 +15,7 @@ from tideover.recipients.interface import (
     Terms,
     Verdict,
 )
-from tideover.recipients.verdict import decide, is_enough
+from tideover.recipients.verdict import decide, is_enough, surest
 
 NOW = 1_800_000_000.0
 ACCEPTABLE = [
@@ -164,3 +164,7 @@ def test_I8_nobody_is_accepted_whom_no_source_names(said, minimum, swallow):
         assert any(s.silence is Silence.NO_SUCH for s in said)
         assert not any(s.silence is Silence.UNSURE for s in said)
     assert found.verdict in (Verdict.ACCEPT, Verdict.DEFER, Verdict.REJECT, Verdict.SWALLOW)
+
+
+def test_the_surest_of_several_minima():
+    assert surest([Confidence.CATCH_ALL, Confidence.HASHED, Confidence.PATTERN]) is Confidence.HASHED

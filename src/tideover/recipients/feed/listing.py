@@ -10,11 +10,11 @@ from typing import Final
 
 from msgspec import Struct
 
-from tideover.recipients.domain_table import base_of, base_pattern
 from tideover.recipients.feed.format import Header
 from tideover.recipients.feed.hashing import AddressHash, fast
 from tideover.recipients.feed.slow import SlowHash
 from tideover.recipients.interface import NO_TERMS, Confidence, Match, Terms
+from tideover.recipients.names import base_of, base_pattern
 from tideover.recipients.patterns import Pattern, first_match
 
 _CATCH_ALL: Final = "the catch-all"

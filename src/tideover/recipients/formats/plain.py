@@ -32,7 +32,7 @@ _PATTERN: Final = re.compile(r"/((?:[^/\\]|\\.)+)/(?:@(\S+))?(?=\s|$)")
 _QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*"\S*')
 _BARE: Final = re.compile(r"\S+")
 _UNQUOTED: Final = re.compile(r"[^\s/@#\"\\(),:;<>\[\]][^\s\"\\(),:;<>\[\]]*")
-_AWKWARD: Final = re.compile(r"\\Q(.*?)(?:\\E|$)|\\([ -~])|(/)|([^ -~\u00a1-\ud7ff])", re.DOTALL)
+_AWKWARD: Final = re.compile(r"\\Q(.*?)(?:\\E|$)|\\(.)|(/)|([^ -~\u00a1-\ud7ff])", re.DOTALL)
 
 
 def parse(file: IO[bytes], intake: Intake, own: str = ANY_DOMAIN) -> None:
@@ -138,7 +138,7 @@ def write_pattern(text: str) -> str | None:
         if literal is not None:
             return "".join(c if c.isalnum() and c.isascii() else _code(c) for c in literal)
         if escaped is not None:
-            return f"\\{escaped}"
+            return f"\\{escaped}" if " " <= escaped <= "~" else _code(escaped)
         return "\\/" if slash else _code(odd)
 
     shown = _AWKWARD.sub(written, text)

@@ -9,11 +9,10 @@ from collections.abc import Callable
 from typing import Final
 
 from tideover.config.model import Source
+from tideover.recipients.formats.entry import EntryError, parse_address, parse_domain
 from tideover.recipients.interface import NO_TERMS, Terms
 from tideover.recipients.listing import ANY_DOMAIN, ListBuilder
-from tideover.recipients.names import a_label, local_key
 from tideover.recipients.sources.interface import Load, SourceError
-from tideover.smtp.address import PathError, parse_path
 
 PROGRESS_EVERY: Final = 1000
 """Entries between two words of progress."""
@@ -23,8 +22,6 @@ _SHOWN: Final = 80
 _ORDINARY: Final = re.compile(
     r"([A-Za-z0-9_.+=&'/*?^{}|~$`-]{1,255})@([A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,20})"
 )
-# A local part with these asks the primary to send the mail on: percent hack, bang path, route.
-_RELAY_SIGNS: Final = re.compile(r"[@%!:]")
 
 
 def parse_entry(text: str) -> tuple[str, str]:
@@ -32,29 +29,15 @@ def parse_entry(text: str) -> tuple[str, str]:
     the local part of a catch-all ("@example.com").
 
     Raises:
-        ValueError: neither an address nor a local part.
+        EntryError: neither an address nor a local part.
     """
     if len(text) > _LONGEST:
-        raise ValueError(f"longer than {_LONGEST} characters")
+        raise EntryError(f"longer than {_LONGEST} characters")
     if match := _ORDINARY.fullmatch(text):
         return match[1].lower(), match[2].lower()
     if text.startswith("@"):
-        domain = a_label(text[1:]) if len(text) > 1 else ANY_DOMAIN
-        if domain is None:
-            raise ValueError("not a domain")
-        return "", domain
-    try:
-        mailbox, rest = parse_path(f"<{text}>".encode())
-    except (PathError, UnicodeEncodeError):
-        mailbox, rest = None, b""
-    if mailbox is None or rest or mailbox.text != text:
-        raise ValueError("not an address or local part")
-    if _RELAY_SIGNS.search(mailbox.local):
-        raise ValueError("a local part can't hold any of @ % ! :")
-    domain = a_label(mailbox.domain) if mailbox.domain else ANY_DOMAIN
-    if domain is None:
-        raise ValueError("not a domain")
-    return local_key(mailbox.local), domain
+        return "", parse_domain(text[1:]) if len(text) > 1 else ANY_DOMAIN
+    return parse_address(text)
 
 
 class Entries:
@@ -95,7 +78,7 @@ class Entries:
             local, own = parse_entry(text)
             if domain is not None:
                 own = _one(own, domain)
-        except ValueError as error:
+        except EntryError as error:
             self._mistake(where, f"{_shown(text)}: {error}")
             return
         own = own or self._domain
@@ -134,7 +117,7 @@ class Entries:
         """
         self._progress(self.seen)
         share = self._settings.max_mistakes
-        if self._bad > (max(1, self.seen * share / 100) if share else 0):
+        if self._bad > (max(1, self.seen * share // 100) if share else 0):
             told = "; ".join(self._mistakes)
             raise SourceError(f"{self._bad} of {self.seen} entries are malformed: {told}")
         lists = self._builder.build()
@@ -152,11 +135,9 @@ class Entries:
 
 def _one(own: str, beside: str) -> str:
     """The domain of an entry which may name it twice."""
-    domain = a_label(beside)
-    if domain is None:
-        raise ValueError(f"{_shown(beside)} beside it is no domain")
+    domain = parse_domain(beside)
     if own and own != domain:
-        raise ValueError(f"{domain} beside it is another domain")
+        raise EntryError(f"{domain} beside it is another domain")
     return domain
 
 

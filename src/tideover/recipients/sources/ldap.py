@@ -34,6 +34,8 @@ def ldap_missing() -> str | None:
 class LdapLoader:
     """A directory that is loaded whole."""
 
+    __slots__ = ("_domain", "_settings", "_wanted", "source")
+
     def __init__(
         self,
         source: str,

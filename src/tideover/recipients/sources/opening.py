@@ -23,7 +23,8 @@ class Surroundings(Struct, frozen=True, kw_only=True):
     """What sources need of the house.
 
     `data_dir` None: nothing is kept. `read_only`: nothing in it is changed, and lists are not
-    fetched: files are read, of all others the last good copy serves. `slow_hash` bounds what all slow feeds compute together.
+    fetched: files are read, of all others the last good copy serves. `slow_hash` bounds what all
+    slow feeds compute together.
     `seed` remembers addresses to be verified. `callout` and `learn` make the sources that need a
     running daemon; None where there is none (then they can't say anything).
     """
