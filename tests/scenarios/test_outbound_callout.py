@@ -319,7 +319,7 @@ def test_who_gives_up_leaves_no_connection_in_the_middle_of_a_question() -> None
                     await task
                 peer.behave = lambda _: None
                 assert await one.ask("user") is Answer.TAKEN
-                assert peer.connections == 2
+                assert (peer.connections, peer.open_connections) == (2, 1)
 
     run(scenario)
 

@@ -178,12 +178,7 @@ class CalloutAsker:
         now = self._clock()
         if known is not None and (not was or now - known.at <= CATCH_ALL_REFRESH):
             return was
-        try:
-            probed = await self._prober.probe(domain, nobody(), background=background)
-        except SourceError:
-            if was:
-                return True
-            raise
+        probed = await self._prober.probe(domain, nobody(), background=background)
         takes = probed.answer is Answer.TAKEN
         self._facts.note(domain, "", ANYBODY, Fact(
             state=State.GOOD if takes else State.REFUSED, at=now, text=probed.text,
