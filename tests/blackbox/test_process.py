@@ -41,7 +41,8 @@ def wait_for(daemon: Daemon, *names: str) -> dict[str, object]:
 
 
 def spool_file(daemon: Daemon) -> Path:
-    (found,) = (path for path in daemon.data_dir.iterdir() if path.suffix in (".db", ".sqlite"))
+    found = daemon.data_dir / "spool.sqlite"
+    assert found.exists()
     return found
 
 

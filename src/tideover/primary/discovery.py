@@ -94,6 +94,11 @@ class Discovery:
             at_once=_RECHECKS,
         )
 
+    @property
+    def is_on(self) -> bool:
+        """Whether any domain may be discovered."""
+        return self._is_on
+
     def adopt(self, config: Config) -> None:
         """Go by this configuration, and put the discovered domains into its `domains`. Call it
         before anything else uses that configuration. All are checked again soon.
@@ -206,7 +211,11 @@ class Discovery:
             raise DnsUnavailable(f"DNS did not answer for {domain} in time") from None
 
     async def _is_wild(self, domain: str, judgement: Judgement, owners: Owners) -> bool:
-        """Whether it is only a wildcard that answers: there would be no end of such domains."""
+        """Whether it is only a wildcard that answers: there would be no end of such domains. One
+        right below a top-level domain is that registry's doing and no stranger's.
+        """
+        if domain.count(".") == 1:
+            return False
         beside = await self._judge(sibling(domain, f"tideover-{token_hex(8)}"), owners)
         return beside.owned is Owned.YES and same_hosts(beside.hosts, judgement.hosts)
 

@@ -46,6 +46,11 @@ class Primaries(Protocol):
         """Why the domain takes no mail at all (a null MX), or None."""
         ...
 
+    @property
+    def may_be_more(self) -> bool:
+        """Whether a domain that is not in the configuration may be ours all the same."""
+        ...
+
     async def discover(self, domain: str) -> bool | None:
         """Whether a domain that is not configured becomes one of ours; None: can't be said now."""
         ...
@@ -97,12 +102,7 @@ class DirectoryTable:
         return (a_label(domain) or "") in self._config.domains
 
     def _foreign(self, local: str, name: str) -> Finding | Awaitable[Finding]:
-        discover = self._config.discover
-        if (
-            not name
-            or self._primaries is None
-            or not (discover.primary_hosts or discover.primary_networks)
-        ):
+        if not name or self._primaries is None or not self._primaries.may_be_more:
             return _FOREIGN
         return self._discover(local, name)
 
@@ -202,6 +202,10 @@ class DirectoryTable:
             if isinstance(source, LoadedSource):
                 self._clockwork(source).remove([source])
         await _close(gone)
+
+    def forget(self, domain: str) -> None:
+        """A domain is ours no more."""
+        self._tables.pop(domain, None)
 
     async def close(self) -> None:
         """Let go of all sources."""
