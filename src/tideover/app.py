@@ -1,4 +1,4 @@
-"""The daemon's start and end: the only file, with `daemon` and `knowledge`, that knows all packages.
+"""The daemon's start and end. With `daemon` and `knowledge` the only file that knows all packages.
 
 Start: configuration, data directory, ports, configured certificates; then privileges are dropped,
 so that all files are the user's, and root follows no link that the user could put there; then the

@@ -117,7 +117,8 @@ def _only(config: Config, domain: str) -> Config:
 
 async def _open_directory(config: Config) -> DirectoryTable:
     """The recipients as files and last good copies tell them."""
-    directory = DirectoryTable(config, Surroundings(data_dir=config.data_dir, read_only=True), _ignore)
+    around = Surroundings(data_dir=config.data_dir, read_only=True)
+    directory = DirectoryTable(config, around, _ignore)
     await directory.start()
     return directory
 

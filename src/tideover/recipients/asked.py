@@ -60,11 +60,12 @@ class AskedSource:
         self.domain: str | None = None
         self.asker = asker
         self.settings = settings
-        self.trouble: str | None = None
-        self.tried_at: float | None = None
+        self._troubles: dict[str, str] = {}  # by domain: of a callout, each has a primary
+        self._tried_at: dict[str, float] = {}
         self._silence = silence
         self._remembered = remembered
-        self._slots = asyncio.Semaphore(settings.max_lookups)
+        # what has a memory of its own bounds its questions itself, behind that memory
+        self._slots = asyncio.Semaphore(LINE if remembered is None else settings.max_lookups)
         self._line = 0
         self._answers: OrderedDict[tuple[str, str], tuple[float, Says]] = OrderedDict()
 
@@ -91,7 +92,8 @@ class AskedSource:
             return await self._failed(domain, names, now, str(error))
         finally:
             self._line -= 1
-        self.trouble, self.tried_at = None, now
+        self._troubles.pop(domain, None)
+        self._tried_at[domain] = now
         if self._remembered is not None and match is not None:
             name = match.entry if match.entry in names else names[0]
             self._remembered.said_yes(domain, name, self.name, now)
@@ -112,7 +114,8 @@ class AskedSource:
         return says
 
     async def _failed(self, domain: str, names: tuple[str, ...], now: float, text: str) -> Says:
-        self.trouble, self.tried_at = text, now
+        self._troubles[domain] = text
+        self._tried_at[domain] = now
         if self._remembered is not None:
             at = await self._remembered.good_at(domain, names, self.name)
             if at is not None:
@@ -122,10 +125,11 @@ class AskedSource:
 
     def status(self, domain: str, now: float) -> SourceStatus:
         """How it stands for one domain."""
+        trouble = self._troubles.get(domain)
         return SourceStatus(
             domain=domain,
             source=self.name,
-            state="stale" if self.trouble else "asked",
-            tried_at=self.tried_at,
-            trouble=self.trouble,
+            state="stale" if trouble else "asked",
+            tried_at=self._tried_at.get(domain),
+            trouble=trouble,
         )
