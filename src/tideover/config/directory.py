@@ -17,7 +17,7 @@ from typing import Final
 from msgspec import Struct
 
 from tideover.config.document import Table, UnreadableError, locate
-from tideover.config.domains import UNREADABLE, DomainReader
+from tideover.config.domains import UNREADABLE, DomainReader, same
 from tideover.config.mistakes import MAX_MISTAKES, Mistake
 from tideover.config.model import Domain
 from tideover.config.sections import table
@@ -34,12 +34,13 @@ _SUFFIX: Final = ".toml"
 class DomainFiles(Struct, kw_only=True):
     """What a directory holds.
 
-    `mistakes`: the first ones; `more`: further files with mistakes. `kept`: domains that go on
+    `domains` moves on to the configuration, `count` stays. `mistakes`: the first ones; `more`: further files with mistakes. `kept`: domains that go on
     with what they had; `held`: those that had nothing and are deferred. `ignored`: `*.toml` whose
     names are no domains.
     """
 
     domains: dict[str, Domain]
+    count: int = 0
     mistakes: list[Mistake]
     more: int = 0
     kept: int = 0
@@ -72,6 +73,7 @@ def read_directory(
             _take(name, handle, directory, reader, found, taken, before)
     finally:
         os.close(handle)
+    found.count = len(found.domains)
     return found
 
 
@@ -122,7 +124,7 @@ def _take(
     text = ""
     try:
         text = _read(name, handle)
-        found.domains[domain] = reader.from_text(text)
+        found.domains[domain] = same(reader.from_text(text), before.get(domain))
     except FileNotFoundError:  # it went while we read the directory
         pass
     except (InvalidError, UnreadableError, OSError, UnicodeDecodeError) as error:

@@ -63,6 +63,11 @@ class DomainReader:
         return domain
 
 
+def same(domain: Domain, before: Domain | None) -> Domain:
+    """`before` if it says the same: then a reload takes no memory, and `is` tells what changed."""
+    return before if before is not None and before == domain else domain
+
+
 class Rows(Struct, frozen=True):
     """Domains from tables, and what is wrong with other tables: `"NAME": KEY: what`."""
 

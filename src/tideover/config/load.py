@@ -17,7 +17,7 @@ from msgspec import Struct
 from tideover.config.contradictions import contradictions
 from tideover.config.directory import DomainFiles, read_directory
 from tideover.config.document import Table, UnreadableError, locate, parse, read
-from tideover.config.domains import DomainReader
+from tideover.config.domains import DomainReader, same
 from tideover.config.mistakes import ConfigError, Flaw, Mistake, shown
 from tideover.config.model import Config, Domain
 from tideover.config.sections import InseparableError, Section, apart
@@ -44,6 +44,7 @@ def load(path: Path) -> Config:
 
 def load_to_serve(path: Path, before: Loaded | None = None) -> Loaded:
     """As `load`; `before` is what the daemon serves with now, of which broken files keep theirs.
+    Domains that did not change are the same objects as in `before`.
 
     Raises:
         ConfigError: as `load`.
@@ -52,12 +53,12 @@ def load_to_serve(path: Path, before: Loaded | None = None) -> Loaded:
         text = read(path)
         with _no_collections():
             try:
-                reading = _Reading(path)
+                reading = _Reading(path, before)
                 reading.take(*apart(text))
             except InseparableError:
-                reading = _Reading(path)
+                reading = _Reading(path, before)
                 reading.take_whole(parse(text))
-            reading.take_directory(before)
+            reading.take_directory()
     except UnreadableError as error:
         place = f"column {error.column}: {error}" if error.column else str(error)
         raise ConfigError(path, [Mistake(path="", line=error.line, allowed=place)]) from None
@@ -85,8 +86,10 @@ def _no_collections() -> Iterator[None]:
 class _Reading:
     """The tables of one file turned into values, and what was wrong with them."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, before: Loaded | None) -> None:
         self._path = path
+        self._before = before
+        self._known: Mapping[str, Domain] = before.config.domains if before is not None else {}
         self._base = str(path.absolute().parent)
         self._flaws: list[Flaw] = []
         self._domains: dict[str, Domain] = {}
@@ -108,7 +111,7 @@ class _Reading:
             if name in self._domains:
                 raise InseparableError
             try:
-                self._domains[name] = self._reader.from_text(text)
+                self._domains[name] = same(self._reader.from_text(text), self._known.get(name))
             except InvalidError as error:
                 self._note(error, written)
             except UnreadableError:
@@ -142,7 +145,7 @@ class _Reading:
                 self._flaws.append(Flaw(at=("domains", written), allowed=allowed))
                 continue
             try:
-                self._domains[name] = self._reader.from_table(table)
+                self._domains[name] = same(self._reader.from_table(table), self._known.get(name))
             except InvalidError as error:
                 self._note(error, written)
 
@@ -158,19 +161,19 @@ class _Reading:
     def _note(self, error: InvalidError, written: str) -> None:
         self._flaws += [flaw.within("domains", written) for flaw in error.flaws]
 
-    def take_directory(self, before: Loaded | None) -> None:
+    def take_directory(self) -> None:
         """Read the files of `domains_dir`, if there is one."""
         directory = self._main.domains_dir if self._main is not None else None
         if directory is None:
             return
-        known: Mapping[str, Domain] = before.config.domains if before is not None else {}
         try:
-            self._files = read_directory(directory, self._reader, self._domains, known)
+            self._files = read_directory(directory, self._reader, self._domains, self._known)
         except UnreadableError as error:
             self._flaws.append(Flaw(at=("domains_dir",), allowed=str(error)))
             return
-        had = len(before.files.domains) if before is not None and before.files is not None else 0
-        if had and not self._files.domains:
+        before = self._before.files if self._before is not None else None
+        had = before.count if before is not None else 0
+        if had and not self._files.count:
             allowed = f"{directory} holds no domain any more, and held {had}: {_IF_MEANT}"
             self._flaws.append(Flaw(at=("domains_dir",), allowed=allowed))
 
@@ -189,6 +192,7 @@ class _Reading:
             raise ConfigError(self._path, mistakes, files.more if files else 0)
         if files is not None:
             self._domains |= files.domains
+            files.domains = {}
         return Loaded(config=replace(self._main, domains=self._domains), files=files)
 
 

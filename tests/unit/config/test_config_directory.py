@@ -204,3 +204,14 @@ def test_equal_texts_share_one_value(main, put):
     put("b.example")
     domains = load(main).domains
     assert domains["a.example"] is domains["b.example"]
+
+
+def test_what_did_not_change_is_the_same_object_after_a_reload(main, put):
+    main.write_text(TOP + f'[domains."m.example"]\n{GOOD}')
+    put("a.example", GOOD + "# one\n")
+    put("b.example", GOOD + "# two\n")
+    before = load_to_serve(main)
+    put("b.example", GOOD + 'honeypots = "swallow"\n')
+    after = load_to_serve(main, before)
+    same = {n for n in after.config.domains if after.config.domains[n] is before.config.domains[n]}
+    assert same == {"a.example", "m.example"}
