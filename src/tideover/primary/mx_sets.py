@@ -41,7 +41,8 @@ _TOUCH: Final = 3600.0
 
 class MxState(Struct, frozen=True, kw_only=True):
     """How the MX set of a domain stands. `hosts` like "10 mail.example.com", the best first; `own`
-    is our preference in it. Times are Unix seconds. `problem` is a word of `mx_set.Problem`.
+    is our preference in it. Times are Unix seconds. `problem` is a word of `mx_set.Problem`;
+    `last_good` are the hops to which mail last could go, as "NAME[ADDRESS]:PORT".
     """
 
     hosts: tuple[str, ...] = ()
@@ -51,6 +52,7 @@ class MxState(Struct, frozen=True, kw_only=True):
     next_at: float | None = None
     problem: str | None = None
     alarm: str | None = None
+    last_good: tuple[str, ...] = ()
 
 
 class _Seen:
@@ -99,7 +101,7 @@ class MxSets:
         return f"{domain} takes no mail: its MX record is null (RFC 7505)"
 
     def state(self, domain: str) -> MxState | None:
-        """How a set stands, without `next_at`; None: not looked at yet."""
+        """How a set stands, without `next_at` and `last_good`; None: not looked at yet."""
         seen = self._seen.get(domain)
         if seen is None:
             return None

@@ -8,6 +8,7 @@ import asyncio
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from sys import intern  # many domains have the same hosts
 from typing import Final, Protocol
 
 import dns.asyncresolver
@@ -113,7 +114,7 @@ class DnsResolver:
         records, ttl = await self._ask(name, "MX")
         return MxAnswer(
             tuple(
-                (record.preference, record.exchange.to_text(omit_final_dot=True).lower())
+                (record.preference, intern(record.exchange.to_text(omit_final_dot=True).lower()))
                 if record.exchange != dns.name.root
                 else (record.preference, "")
                 for record in records
@@ -136,7 +137,7 @@ class DnsResolver:
             elif isinstance(result, BaseException):
                 raise result
             else:
-                found.append([r.address for r in result[0] if isinstance(r, AAAA | A)])
+                found.append([intern(r.address) for r in result[0] if isinstance(r, AAAA | A)])
                 ttls.append(result[1])
         if failures and not any(found):
             # "no such name" counts only when nothing else is in doubt

@@ -88,7 +88,11 @@ class ConfigRouter:
         if not self.follows(domain):
             return None
         state = self._sets.state(domain)
-        return replace(state, next_at=self.due(domain)) if state is not None else None
+        if state is None:
+            return None
+        memory = self._ours.get(domain)
+        good = memory.good if memory is not None else None
+        return replace(state, next_at=self.due(domain), last_good=_hop_texts(good))
 
     def due(self, domain: str) -> float | None:
         """When DNS is to be asked for a domain of ours again (Unix time); None: not known."""

@@ -263,7 +263,7 @@ def test_a_no_holds_as_its_ttl_says_within_bounds(tmp_path: Path) -> None:
 class SlowResolver(FakeResolver):
     async def mx(self, name: str) -> MxAnswer:
         self.asked.append(f"mx {name}")
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.01)
         return MxAnswer((), 300.0)
 
 

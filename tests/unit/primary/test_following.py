@@ -215,6 +215,7 @@ def test_i9_each_problem_raises_one_alarm_holds_mail_and_is_cleared(
             assert state.alarm is not None
             assert state.next_at is not None
             assert state.next_at > day.now
+            assert state.last_good[0].endswith(":25"), "kept, for the operator"
         assert day.alarms() == [problem]
         day.dns.mx_records, day.dns.address_records = before, addresses
         assert await day.home(after=301) == "192.0.2.1"
