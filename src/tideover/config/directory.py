@@ -34,9 +34,9 @@ _SUFFIX: Final = ".toml"
 class DomainFiles(Struct, kw_only=True):
     """What a directory holds.
 
-    `domains` moves on to the configuration, `count` stays. `mistakes`: the first ones; `more`: further files with mistakes. `kept`: domains that go on
-    with what they had; `held`: those that had nothing and are deferred. `ignored`: `*.toml` whose
-    names are no domains.
+    `domains` moves on to the configuration, `count` stays. `mistakes`: the first ones; `more`:
+    further files with mistakes. `kept`: domains that go on with what they had; `held`: those that
+    had nothing and are deferred. `ignored`: `*.toml` whose names are no domains.
     """
 
     domains: dict[str, Domain]
