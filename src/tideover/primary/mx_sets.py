@@ -88,10 +88,14 @@ class MxSets:
 
     def keep_only(self, domains: Container[str]) -> None:
         """Forget all others."""
-        for name in [name for name in self._seen if name not in domains]:
-            del self._seen[name]
-            self._unresolved.discard(name)
-        self._null_at = {name: at for name, at in self._null_at.items() if name in domains}
+        for name in [n for n in (*self._seen, *self._null_at) if n not in domains]:
+            self.forget(name)
+
+    def forget(self, domain: str) -> None:
+        """This one is followed no more."""
+        self._seen.pop(domain, None)
+        self._unresolved.discard(domain)
+        self._null_at.pop(domain, None)
 
     def closed(self, domain: str, now: float) -> str | None:
         """Why the domain takes no mail, or None when it does."""

@@ -125,6 +125,11 @@ class ConfigRouter:
         self._config = config
         self._sets.keep_only({name for name, of in config.domains.items() if _is_followed(of)})
 
+    def forget(self, domain: str) -> None:
+        """A discovered domain was lost, and is gone from the configuration."""
+        self._ours.pop(domain, None)
+        self._sets.forget(domain)
+
     def _memory(self, domain: str) -> Memory:
         if domain in self._config.domains:
             memory = self._ours.get(domain)

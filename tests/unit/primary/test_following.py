@@ -318,6 +318,19 @@ def test_a_reload_keeps_a_domain_closed_that_was_not_asked_for_yet(tmp_path: Pat
     live(tmp_path, work)
 
 
+def test_a_domain_that_was_lost_is_forgotten(tmp_path: Path) -> None:
+    async def work(day: Day) -> None:
+        day.dns.mx_records[D] = [(0, "")]
+        await day.ask()
+        settings = day.router._config.domains.pop(D)
+        day.router.forget(D)
+        day.router._config.domains[D] = settings
+        assert day.router.closed(D, day.now) is None
+        assert day.router.mx_state(D) is None
+
+    live(tmp_path, work)
+
+
 def test_dns_that_fails_for_all_is_one_alarm_not_thousands(tmp_path: Path) -> None:
     async def work(day: Day) -> None:
         names = [f"d{n}.example" for n in range(3 * MOST_UNRESOLVED)]
