@@ -13,7 +13,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from stat import S_ISREG
 from typing import TYPE_CHECKING, Any, Final
@@ -101,12 +101,11 @@ class Database:
         """The result of a statement, of which `rows` are held at once."""
         options = {"stream_results": True, "yield_per": rows}
         with closing(connection.execute(statement.execution_options(**options))) as result:
+            cursor = result.cursor
             try:
                 yield result
             except BaseException:
-                unread = getattr(result.cursor, "_result", None)
-                if unread is not None:
-                    unread.unbuffered_active = False  # else pymysql reads all that is left
+                _abandon(cursor)
                 raise
 
     def close(self) -> None:
@@ -164,6 +163,12 @@ class Database:
             url.get_backend_name(), self._settings.ca_file, self._connect_timeout
         )
         engine = _engine(url, kept, self._connect_timeout, connect_args=arguments)
+        # SQLAlchemy forgets the cursor of a connection that died
+        event.listen(
+            engine,
+            "handle_error",
+            lambda context: _abandon(getattr(context.execution_context, "cursor", None)),
+        )
 
         @event.listens_for(engine, "do_connect")
         def connect(dialect: Any, _record: object, given: Any, named: Any) -> object:  # noqa: ANN401
@@ -260,3 +265,12 @@ def _wake(driver: Any) -> None:  # noqa: ANN401
     holder = getattr(driver, "_sock", driver)  # of pymysql; psycopg's connection has a fileno()
     with socket.socket(fileno=os.dup(holder.fileno())) as shared:
         shared.shutdown(socket.SHUT_RDWR)
+
+
+def _abandon(cursor: Any) -> None:  # noqa: ANN401
+    """Close a cursor that has more to say, without listening to it."""
+    if (unread := getattr(cursor, "_result", None)) is not None:
+        unread.unbuffered_active = False  # else pymysql reads all that is left
+    if cursor is not None:
+        with suppress(Exception):  # its connection may be dead
+            cursor.close()
