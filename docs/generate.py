@@ -43,7 +43,7 @@ def config_page() -> str:
     lines = ["# Configuration", "", _MADE, _CONFIG, "## At the top of the file", "", *_HEADER]
     for setting in settings():
         if setting.table:
-            title = '[domains."NAME"]' if setting.kind == "tables" else f"[{setting.name}]"
+            title = setting.written
             lines += ["", f"## {title}", "", setting.text, "", *_HEADER]
         else:
             lines.append(_setting_row(setting))
