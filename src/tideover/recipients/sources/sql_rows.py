@@ -108,8 +108,8 @@ def _truth(value: object) -> bool:
 
 
 def _octets(value: object) -> int:
-    if isinstance(value, (float, Decimal)) and value == value // 1:
-        value = int(value)
+    if isinstance(value, (float, Decimal)):
+        value = _whole(value)
     if not isinstance(value, int):
         value = text_of(value, "max_size").strip()
         value = int(value) if value.isascii() and value.isdigit() and len(value) < 20 else value
@@ -117,6 +117,15 @@ def _octets(value: object) -> int:
         return parse_size(value)
     except ValueError as error:
         raise EntryError(f"max_size: {error}") from None
+
+
+def _whole(value: float | Decimal) -> int:
+    try:
+        if (whole := int(value)) == value:
+            return whole
+    except (ValueError, ArithmeticError):  # infinite, or no number
+        pass
+    raise EntryError("max_size: not a whole number")
 
 
 def _reject(value: object) -> str:
