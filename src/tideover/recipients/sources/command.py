@@ -15,7 +15,7 @@ import tempfile
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Callable
 from os.path import basename
-from typing import IO, Final
+from typing import IO, Final, cast
 
 from tideover.config.model import Source
 from tideover.config.values import source_rest, write_size
@@ -116,8 +116,7 @@ async def _run(arguments: list[str], label: str, output: IO[bytes], max_size: in
         await running.failed_or_ended()
         status = transport.get_returncode()
     finally:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(transport.get_pid(), signal.SIGKILL)
+        running.kill()
         transport.close()  # a child in a session of its own may still hold our pipes
         await asyncio.wait([running.ended], timeout=_END)
     if running.size > max_size:
@@ -137,7 +136,7 @@ def _environment() -> dict[str, str]:
 
 
 class _Running(asyncio.SubprocessProtocol):
-    """Takes in what a program prints, up to `max_size` octets."""
+    """Takes in what a program prints, up to `max_size` octets with its complaints."""
 
     def __init__(self, output: IO[bytes], max_size: int) -> None:
         loop = asyncio.get_running_loop()
@@ -147,22 +146,37 @@ class _Running(asyncio.SubprocessProtocol):
         self._output = output
         self._max_size = max_size
         self._complaint = b""
+        self._group: int | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """It runs."""
+        # cast: uvloop's is none by name
+        self._group = cast("asyncio.SubprocessTransport", transport).get_pid()
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         """A piece of its stdout or stderr."""
-        if fd != 1:
-            self._complaint = (self._complaint + data)[:_MAX_STDERR]
-            return
         self.size += len(data)
         if self._failed.done():
             return
         if self.size > self._max_size:
             self._failed.set_result(None)
-            return
-        try:
-            self._output.write(data)
-        except (OSError, ValueError) as error:  # a full disk; closed
-            self._failed.set_exception(error)
+        elif fd != 1:
+            self._complaint = (self._complaint + data)[:_MAX_STDERR]
+        else:
+            try:
+                self._output.write(data)
+            except (OSError, ValueError) as error:  # a full disk; closed
+                self._failed.set_exception(error)
+
+    def process_exited(self) -> None:
+        """It has ended; children of it that still hold our pipes must not keep us waiting."""
+        self.kill()
+
+    def kill(self) -> None:
+        """Kill its whole process group."""
+        if self._group is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._group, signal.SIGKILL)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It has ended, and its pipes are closed."""
