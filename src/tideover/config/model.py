@@ -369,17 +369,6 @@ class Config:
         Duration, _doc('After this a "delayed" DSN goes to an authenticated sender; 0s: never.')
     ] = 4 * 3600.0
     dead_letter_lifetime: Annotated[Timeout, _doc("How long dead letters are kept.")] = 30 * 86400.0
-    smtp: Annotated[Smtp, _doc("Taking mail in.")] = field(default_factory=Smtp)
-    outbound: Annotated[Outbound, _doc("Bringing mail home.")] = field(default_factory=Outbound)
-    dns: Annotated[Dns, _doc("How names are resolved.")] = field(default_factory=Dns)
-    console: Annotated[Console, _doc("The web console.")] = field(default_factory=Console)
-    log: Annotated[Log, _doc("The event log.")] = field(default_factory=Log)
-    sources: Annotated[dict[SourceName, Source], _doc("Details of recipient sources.")] = field(
-        default_factory=dict
-    )
-    discover: Annotated[Discover, _doc("Domains that are taken in because DNS names us.")] = field(
-        default_factory=Discover
-    )
     domains_dir: Annotated[
         File | None,
         _doc(
@@ -394,6 +383,17 @@ class Config:
             "rows of domain, primary and recipients."
         ),
     ] = None
+    smtp: Annotated[Smtp, _doc("Taking mail in.")] = field(default_factory=Smtp)
+    outbound: Annotated[Outbound, _doc("Bringing mail home.")] = field(default_factory=Outbound)
+    dns: Annotated[Dns, _doc("How names are resolved.")] = field(default_factory=Dns)
+    console: Annotated[Console, _doc("The web console.")] = field(default_factory=Console)
+    log: Annotated[Log, _doc("The event log.")] = field(default_factory=Log)
+    sources: Annotated[dict[SourceName, Source], _doc("Details of recipient sources.")] = field(
+        default_factory=dict
+    )
+    discover: Annotated[Discover, _doc("Domains that are taken in because DNS names us.")] = field(
+        default_factory=Discover
+    )
     domains: Annotated[dict[DomainName, Domain], _doc("The domains that we back up.")] = field(
         default_factory=dict
     )

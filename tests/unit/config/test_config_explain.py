@@ -15,6 +15,12 @@ def test_every_setting_has_a_text_that_is_a_sentence():
         assert setting.text.endswith((".", ")")), setting.name
 
 
+def test_settings_of_the_top_come_before_all_tables():
+    """After a table's header they would belong to it."""
+    top = [setting.table for setting in settings() if len(setting.path) == 1]
+    assert top == sorted(top)
+
+
 def test_the_example_loads_cleanly(tmp_path):
     path = tmp_path / "t.toml"
     path.write_text(example())
