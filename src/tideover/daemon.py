@@ -219,6 +219,7 @@ class Daemon:
         """A discovered domain takes no new mail; what is queued goes on by its MX set."""
         self.config.domains.pop(name, None)
         self.directory.forget(name)
+        self._router.forget(name)
 
     # Running
 

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -44,7 +44,8 @@ class Daemon:
     """A daemon that backs up example.com. As a context manager: started, and killed at the end.
 
     `primary` is the port of the primary on 127.0.0.1; by default one where nothing listens.
-    `recipients` is the text of the list of recipients. `top`, `smtp`, `outbound`, `domain` and
+    `recipients` is the text of the list of recipients, `sources` what the domain names instead of
+    that file (which stays, as "recipients" beside the configuration). `top`, `smtp`, `outbound`, `domain` and
     `more` are TOML lines put into the section of that name (`more`: at the end of the file).
     """
 
@@ -54,6 +55,7 @@ class Daemon:
         *,
         primary: int | None = None,
         recipients: str = "user\n",
+        sources: Sequence[str] | None = None,
         top: str = "",
         smtp: str = "",
         outbound: str = "",
@@ -66,6 +68,7 @@ class Daemon:
         self.recipients = directory / "recipients"
         self.port = free_port()
         self.primary = primary if primary is not None else free_port()
+        self.sources = tuple(sources or ("file:recipients",))
         self.environment: dict[str, str] = {}
         self.sections = {"top": top, "smtp": smtp, "outbound": outbound, "domain": domain,
                          "more": more}  # fmt: skip
@@ -84,7 +87,7 @@ class Daemon:
             f'[smtp]\nlisten = ["127.0.0.1:{self.port}"]\n{s["smtp"]}\n\n'
             f"[outbound]\n{s['outbound']}\n\n"
             f'[domains."example.com"]\nprimary = ["127.0.0.1:{self.primary}"]\n'
-            f'recipients = ["file:{self.recipients.name}"]\n{s["domain"]}\n\n{s["more"]}\n'
+            f"recipients = {json.dumps(self.sources)}\n{s['domain']}\n\n{s['more']}\n"
         )
 
     def __enter__(self) -> Self:

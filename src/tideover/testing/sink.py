@@ -1,4 +1,5 @@
-"""A primary that takes everything: an SMTP server in a thread that keeps what it gets.
+"""A primary that takes everything (unless told whom): an SMTP server in a thread that keeps what
+it gets.
 
 It is as plain as a server can be: no TLS, no checks, unbounded memory. It offers what a modern
 primary offers, so that nothing that we pass on is lost on the way.
@@ -7,6 +8,7 @@ primary offers, so that nothing that we pass on is lost on the way.
 import asyncio
 import threading
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -29,10 +31,16 @@ class Got:
 
 
 class Sink:
-    """Listens on 127.0.0.1 while it is entered. `messages` grows in the order of arrival."""
+    """Listens on 127.0.0.1 while it is entered. `messages` grows in the order of arrival.
 
-    def __init__(self, port: int, offers: tuple[str, ...] = OFFERS) -> None:
+    `users`, local parts, are the only recipients that it takes; None: it takes all.
+    """
+
+    def __init__(
+        self, port: int, offers: tuple[str, ...] = OFFERS, *, users: Collection[str] | None = None
+    ) -> None:
         self.port = port
+        self.users = users
         self.offers = offers
         self.messages: list[Got] = []
         self.connections = 0
@@ -78,6 +86,11 @@ class Sink:
         with self._changed:
             self.messages.append(got)
             self._changed.notify_all()
+
+    def takes(self, argument: bytes) -> bool:
+        """Whether a recipient exists, by the argument of RCPT."""
+        local = argument.partition(b"<")[2].partition(b"@")[0].decode("utf-8", "replace")
+        return self.users is None or local.lower() in self.users
 
     async def _listen(self) -> asyncio.Server:
         return await self._loop.create_server(
@@ -169,7 +182,10 @@ class _Session(asyncio.Protocol):
                 self._mail = argument
                 self._rcpts.clear()
             case b"RCPT":
-                self._rcpts.append(argument)
+                if self._sink.takes(argument):
+                    self._rcpts.append(argument)
+                else:
+                    answer = b"550 5.1.1 No such user here\r\n"
             case b"DATA":
                 self._in_body = True
                 answer = b"354 go on\r\n"
