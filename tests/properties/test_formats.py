@@ -13,7 +13,7 @@ from tideover.recipients.interface import Terms
 from tideover.recipients.listing import ListBuilder, NameList
 from tideover.recipients.names import local_key
 from tideover.recipients.patterns import Pattern, PatternError
-from tideover.recipients.sources.interface import SourceError
+from tideover.recipients.sources.interface import Load, SourceError
 
 FORMATS = [form for form in SourceFormat if form is not SourceFormat.AUTO]
 PIECES = [
@@ -36,8 +36,14 @@ def test_any_octets_are_a_list_or_one_line_of_trouble(
     try:
         load = read_list(BytesIO(data), "list", source, wanted="example.com".__eq__)
     except SourceError as error:
-        assert str(error).isprintable()
-        return
+        trouble = str(error)
+    else:
+        trouble = ""
+        check(load)
+    assert trouble.isprintable()
+
+
+def check(load: Load) -> None:
     assert load.lists.keys() <= {"", "example.com"}
     assert sum(map(len, load.lists.values())) >= 1
     assert all(mistake.isprintable() for mistake in load.mistakes)

@@ -175,7 +175,7 @@ def test_the_token_goes_to_the_first_origin_only(web: Web, tmp_path: Path) -> No
         web.answer = lambda path, _: (
             302, {"Location": "/b" if path == "/a" else other.url("/c")}, b"",
         )  # fmt: skip
-        assert fetch(web.url("/a"), tmp_path / "list", token="secret")  # noqa: S106
+        assert fetch(web.url("/a"), tmp_path / "list", token="secret")
     assert [r[1].get("authorization") for r in web.requests] == ["Bearer secret"] * 2
     assert other.requests[0][1].get("authorization") is None
 
@@ -198,7 +198,7 @@ def test_a_password_in_the_url_is_used_at_home_only_and_never_told(
 
 
 def test_a_token_is_not_sent_in_clear(tmp_path: Path) -> None:
-    text = refused("http://example.invalid/", tmp_path / "list", token="secret")  # noqa: S106
+    text = refused("http://example.invalid/", tmp_path / "list", token="secret")
     assert "in clear" in text
     assert "secret" not in text
 
