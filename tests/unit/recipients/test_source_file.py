@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tideover.config.model import Source, SourceFormat
+from tideover.recipients.formats.reading import read_list
 from tideover.recipients.listing import ANY_DOMAIN
 from tideover.recipients.sources.file import FileLoader
 from tideover.recipients.sources.interface import Load, SourceError
@@ -185,16 +186,16 @@ def test_a_mistake_while_it_changes_is_no_verdict(
 ) -> None:
     file.path.write_text("x y\nx z\n")
     age(file.path)
-    calls = []
 
-    def fstat(fd: int, real=os.fstat) -> os.stat_result:
-        calls.append(fd)
-        if len(calls) == 2:
+    def changing(*args: object, real=read_list, **kwargs: object) -> Load:
+        try:
+            return real(*args, **kwargs)
+        finally:
             file.path.write_text("good\n")
-        return real(fd)
 
-    monkeypatch.setattr(os, "fstat", fstat)
-    file.trouble()
+    with monkeypatch.context() as patch:
+        patch.setattr("tideover.recipients.sources.file.read_list", changing)
+        file.trouble()
     file.trouble()
     assert file.look()
     assert file.names == {"good"}

@@ -105,21 +105,15 @@ class FileLoader:
                 raise SourceError(f"{path}: not a regular file")
             if stat.st_size > max_size:
                 raise SourceError(f"{path}: larger than max_size, {write_size(max_size)}")
-            changed = True
-            try:
-                load = read_list(
-                    file,
-                    path,
-                    self._settings,
-                    wanted=self._wanted,
-                    domain=self._domain,
-                    version=before,
-                )
-            finally:
-                changed = _signature(os.fstat(file.fileno())) != before
-                if changed:
-                    self._spoiled = None
-            if changed or file.tell() != stat.st_size:
+            load = read_list(
+                file,
+                path,
+                self._settings,
+                wanted=self._wanted,
+                domain=self._domain,
+                version=before,
+            )
+            if _signature(os.fstat(file.fileno())) != before or file.tell() != stat.st_size:
                 raise SourceError(f"{path}: changed while it was read")
         return load
 
