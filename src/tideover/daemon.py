@@ -27,6 +27,7 @@ from tideover.events.records import (
     ConfigReloaded,
     DaemonStarted,
     DaemonStopped,
+    DomainFilesBroken,
     Event,
 )
 from tideover.events.stream import EventStream
@@ -106,6 +107,7 @@ class Daemon:
         # the spool's lock is ours, and with it the data directory: only now is its log written
         for event in prepared.early:
             emit(event)
+        daemon._tell_broken_files()
         await daemon._open_domains(stack)
         daemon._open_outbound()
         await daemon._open_knowledge(stack)
@@ -285,6 +287,7 @@ class Daemon:
         while True:
             await self._reload.wait()
             self._reload.clear()
+            gc.collect()  # what a large load makes is kept out of later collections
             try:
                 fresh = await asyncio.to_thread(load_to_serve, self._path, self._loaded)
             except ConfigError as error:
@@ -292,9 +295,23 @@ class Daemon:
             else:
                 waiting = restart_needed(self._loaded.config, fresh.config)
                 self._loaded = fresh
+                self._tell_broken_files()
                 self._list.reconfigure(fresh.config)
                 await self._use()
                 self._emit(ConfigReloaded(domains=len(self.config.domains), restart_needed=waiting))
+
+    def _tell_broken_files(self) -> None:
+        """Files of `domains_dir` that can't be used spoil their own domains, and are told."""
+        files = self._loaded.files
+        if files is not None and files.mistakes:
+            self._emit(
+                DomainFilesBroken(
+                    files=len(files.mistakes) + files.more,
+                    kept=len(files.kept),
+                    held=len(files.held),
+                    errors=tuple(map(str, files.mistakes)),
+                )
+            )
 
     async def _use_list(self) -> None:
         """The list of domains is another."""

@@ -4,6 +4,7 @@ import http.server
 import json
 import shutil
 import ssl
+import sys
 import tempfile
 import threading
 import time
@@ -221,7 +222,7 @@ class _Server(Source):
     def __enter__(self):
         self.server.__enter__()
         self.server.execute("CREATE TABLE users (address VARCHAR(200))")
-        (self.place / "password").write_text(self.server.password)
+        (self.place / "password").write_text(sys.modules[self.make.__module__].PASSWORD)
         self.details = (
             f'{REFRESH}url = "{self.server.url()}"\nquery = "{self.query}"\nmode = "{self.mode}"\n'
             f'password_file = "{self.place}/password"\n'

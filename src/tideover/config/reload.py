@@ -9,6 +9,8 @@ _FIXED = (
     ("smtp", "listen"),
     ("smtp", "max_connections"),
     ("console", "listen"),
+    ("console", "tls_certificate"),
+    ("console", "tls_key"),
     ("log", "max_size"),
 )
 """Bound to sockets, files or rights that exist once, from the start to the end of the process."""

@@ -10,7 +10,7 @@ Invariants
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -19,16 +19,13 @@ from tideover.config.values import source_kind
 from tideover.events.clock import now as wall_clock
 from tideover.events.records import EventSink
 from tideover.recipients.asked import AskedSource
-from tideover.recipients.copies import Copies
 from tideover.recipients.domain_table import DomainTable
-from tideover.recipients.file_watch import FileWatch, Quick
 from tideover.recipients.interface import Confidence, Finding, Says, Silence, Verdict
 from tideover.recipients.loaded import LoadedSource
 from tideover.recipients.names import a_label, local_key
-from tideover.recipients.refresh import Refresher
+from tideover.recipients.registry import Registry
 from tideover.recipients.report import Explanation, Refreshed, SourceSays, SourceStatus
-from tideover.recipients.sources.opening import Surroundings, belongs_to_one, open_source
-from tideover.recipients.taking import Taking
+from tideover.recipients.sources.opening import Surroundings
 from tideover.smtp.address import PathError, parse_path
 
 START_WAIT: Final = 2.0
@@ -72,14 +69,8 @@ class DirectoryTable:
         self._around = around
         self._primaries = primaries
         self._clock = clock
-        self._copies = Copies(around.data_dir, read_only=around.read_only)
-        taking = Taking(self._copies, sink, self._changed)
-        self._refresher = Refresher(taking, clock)
-        self._files = FileWatch(taking, clock)
-        self._work: asyncio.Future[tuple[None, None]] | None = None
-        self._sources: dict[_Key, LoadedSource | AskedSource] = {}
+        self._registry = Registry(config, around, sink, self.forget, clock)
         self._tables: dict[str, DomainTable] = {}
-        self._users: dict[str, list[str]] = {}
 
     # Asking
 
@@ -121,99 +112,32 @@ class DirectoryTable:
     def _table(self, name: str, settings: Domain, now: float) -> DomainTable:
         table = self._tables.get(name)
         if table is None or table.until <= now:
-            sources = [self._source(text, name, settings) for text in settings.recipients]
+            sources = self._registry.of(name, settings)
             table = self._tables[name] = DomainTable(name, settings, sources, now)
         return table
-
-    # Sources
-
-    def _source(self, text: str, domain: str, of: Domain) -> LoadedSource | AskedSource:
-        """The source, opened if it is not yet."""
-        settings = self._config.sources.get(text, _NO_DETAILS)
-        key = text, domain if belongs_to_one(text, settings) else None
-        source = self._sources.get(key)
-        if source is None:
-            source = self._sources[key] = open_source(text, settings, domain, of, self._around)
-            if isinstance(source, LoadedSource):
-                self._clockwork(source).add(source)
-        return source
-
-    def _clockwork(self, source: LoadedSource) -> FileWatch | Refresher:
-        return self._files if isinstance(source.loader, Quick) else self._refresher
-
-    def _open_all(self) -> None:
-        self._users = {}
-        for name, settings in self._config.domains.items():
-            for text in settings.recipients:
-                source = self._source(text, name, settings)
-                if source.domain is None:
-                    self._users.setdefault(text, []).append(name)
-
-    def _changed(self, source: LoadedSource) -> None:
-        """The tables of all domains that use this source are made anew when they are asked."""
-        if source.domain is not None:
-            self._tables.pop(source.domain, None)
-        else:
-            for domain in self._users.get(source.name, ()):
-                self._tables.pop(domain, None)
 
     # Life
 
     async def start(self) -> None:
         """Open all sources, and read what can be read quickly."""
-        self._open_all()
-        loaded = [s for s in self._sources.values() if isinstance(s, LoadedSource)]
-        for source in loaded:
-            if not isinstance(source.loader, Quick):
-                await self._refresher.restore(source)
-                if self._around.read_only:
-                    source.left_as_it_is(self._clock())
-            elif self._around.read_only:
-                await self._files.refresh(source, confirmed=False)
-        if self._around.read_only:
-            return
-        self._work = asyncio.gather(self._files.run(), self._refresher.run())
-        deadline = asyncio.get_running_loop().time() + START_WAIT
-        for source in loaded:
-            left = deadline - asyncio.get_running_loop().time()
-            if left <= 0 or not await source.first_read(left):
-                break
+        await self._registry.start()
 
     async def watch(self) -> None:
         """Keep all sources up to date until cancelled."""
-        if self._work is not None:
-            await self._work
+        await self._registry.run()
 
     async def reconfigure(self, config: Config) -> None:
         """Use another configuration; sources that stay as they are keep what they have read."""
-        before, self._config = self._config, config
-        old, self._sources = self._sources, {}
-        for key, source in old.items():
-            text, domain = key
-            if before.sources.get(text) == config.sources.get(text) and _same(
-                before.domains.get(domain or ""), config.domains.get(domain or "")
-            ):
-                self._sources[key] = source
-        self._tables = {}
-        self._open_all()
-        used = set(self._sources.values())
-        gone = [source for source in old.values() if source not in used]
-        for source in gone:
-            if isinstance(source, LoadedSource):
-                self._clockwork(source).remove([source])
-        await _close(gone)
+        self._config = config
+        await self._registry.reconfigure(config)
 
     def forget(self, domain: str) -> None:
-        """A domain is ours no more."""
+        """The sources of a domain say something else, or it is ours no more."""
         self._tables.pop(domain, None)
 
     async def close(self) -> None:
         """Let go of all sources."""
-        if self._work is not None:
-            self._work.cancel()
-            await asyncio.gather(self._work, return_exceptions=True)
-        await _close(self._sources.values())
-        await asyncio.to_thread(self._copies.close)
+        await self._registry.close()
 
     # What operators ask
 
@@ -239,7 +163,7 @@ class DirectoryTable:
         settings = self._config.domains.get(name)
         if settings is None:
             return ()
-        return [self._source(text, name, settings) for text in settings.recipients]
+        return self._registry.of(name, settings)
 
     async def explain(self, address: str) -> Explanation:
         """What each source of the address's domain says. `address` is `local@domain`."""
@@ -284,7 +208,9 @@ class DirectoryTable:
         }
         done = []
         for source in wanted.values():
-            work = asyncio.ensure_future(self._clockwork(source).refresh(source, confirmed=confirm))
+            work = asyncio.ensure_future(
+                self._registry.clockwork(source).refresh(source, confirmed=confirm)
+            )
             while not (await asyncio.wait([work], timeout=1.0))[0]:
                 progress(source.name, source.progress or 0)
             done.append(work.result())
@@ -317,23 +243,8 @@ class DirectoryTable:
             loader = source.loader
             if isinstance(loader, FeedLoader) and loader.is_pushed:
                 await loader.offer(file)
-                return await self._refresher.refresh(source, confirmed=False)
+                return await self._registry.clockwork(source).refresh(source, confirmed=False)
         raise KeyError(domain)
-
-
-def _same(before: Domain | None, after: Domain | None) -> bool:
-    """Whether what a source of its own knows of its domain stays."""
-    if before is None or after is None:
-        return before is after
-    return (before.feed_signer, before.feed_key_file) == (after.feed_signer, after.feed_key_file)
-
-
-async def _close(sources: Iterable[LoadedSource | AskedSource]) -> None:
-    for source in sources:
-        if isinstance(source, LoadedSource):
-            await source.loader.close()
-        else:
-            await source.asker.close()
 
 
 def _when_down(says: Says) -> Says:

@@ -331,7 +331,7 @@ def test_one_source_serves_several_domains(tmp_path: Path, make) -> None:
     assert setting.verdict("b", "one.example") is UNKNOWN
     assert setting.verdict("b", "two.example") is LISTED
     assert setting.verdict("bare", "two.example") is LISTED
-    assert len(setting.table._sources) == 1
+    assert len(setting.table._registry._sources) == 1
 
 
 def test_a_source_that_names_nobody_of_a_domain_does_not_refuse_all_of_it(
