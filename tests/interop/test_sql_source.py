@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import os
+import shutil
 import socket
 import sqlite3
 import threading
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from peers import open_directory
 
 from tideover.config.model import Source
@@ -451,3 +454,55 @@ def test_the_query_can_write_nothing(peer: Peer, tmp_path: Path) -> None:
 def test_an_authority_that_is_not_there_is_no_reason_to_go_on(server: Peer, tmp_path: Path) -> None:
     settings = server.settings(tmp_path, GOOD, ca_file=tmp_path / "nothing.pem")
     trouble(server, lambda: load(settings))
+
+
+@pytest.fixture(scope="module", params=["postgres", "maria"])
+def secure(
+    request: pytest.FixtureRequest, own_directory: Path
+) -> Iterator[tuple[Peer, trustme.CA]]:
+    program = postgresql if request.param == "postgres" else mariadb
+    if reason := program.why_missing():
+        pytest.skip(reason)
+    authority = trustme.CA()
+    issued = authority.issue_cert("127.0.0.1")
+    certificate = own_directory / f"{request.param}.pem"
+    key = own_directory / f"{request.param}.key"
+    certificate.write_bytes(issued.cert_chain_pems[0].bytes())
+    key.write_bytes(issued.private_key_pem.bytes())
+    key.chmod(0o600)
+    directory = own_directory / f"{request.param}-tls"
+    running: Postgresql | Mariadb
+    if program is postgresql:
+        lines = f"ssl = on\nssl_cert_file = '{certificate}'\nssl_key_file = '{key}'"
+        running = Postgresql(directory, settings=lines)
+    else:
+        running = Mariadb(directory, arguments=[f"--ssl-cert={certificate}", f"--ssl-key={key}"])
+    if os.geteuid() == 0:
+        shutil.chown(key, "postgres" if program is postgresql else "mysql")
+    with running as server:
+        server.execute(*TABLES)
+        if program is postgresql:
+            server.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader")
+        yield Peer(server.url(), program.PASSWORD, server), authority
+
+
+def test_with_an_authority_the_certificate_is_checked(
+    secure: tuple[Peer, trustme.CA], tmp_path: Path
+) -> None:
+    peer, authority = secure
+    ca, other = tmp_path / "ca.pem", tmp_path / "other.pem"
+    authority.cert_pem.write_to_path(ca)
+    trustme.CA().cert_pem.write_to_path(other)
+    assert names(load(peer.settings(tmp_path, GOOD, ca_file=ca)), "example.org") == {"carl"}
+    text = trouble(peer, lambda: load(peer.settings(tmp_path, GOOD, ca_file=other)))
+    assert "certificate verify failed" in text
+    elsewhere = peer.url.replace("127.0.0.1", "localhost")
+    settings = peer.settings(tmp_path, GOOD, ca_file=ca, url=elsewhere)
+    assert "localhost" in trouble(peer, lambda: load(settings))
+
+
+def test_with_an_authority_nothing_is_said_in_clear(server: Peer, tmp_path: Path) -> None:
+    ca = tmp_path / "ca.pem"
+    trustme.CA().cert_pem.write_to_path(ca)
+    text = trouble(server, lambda: load(server.settings(tmp_path, GOOD, ca_file=ca)))
+    assert "SSL" in text or "certificate" in text

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -42,12 +43,14 @@ class Mariadb:
     """One server. As a context manager: started, and stopped at the end.
 
     The directory must be one that other users may enter: root does not run it as itself.
+    `arguments` follow ours.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, arguments: Sequence[str] = ()) -> None:
         self.directory = directory
         self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
+        self._more = arguments
         self._data = directory / "data"
         self._socket = directory / "socket"
         directory.mkdir(parents=True, exist_ok=True)
@@ -111,7 +114,7 @@ class Mariadb:
             self.process = subprocess.Popen(
                 [str(_program("mariadbd")), *self._arguments, f"--socket={self._socket}",
                  f"--port={self.port}", "--bind-address=127.0.0.1",
-                 f"--pid-file={self.directory}/pid", *_SMALL],
+                 f"--pid-file={self.directory}/pid", *_SMALL, *self._more],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         deadline = time.monotonic() + _START_TIMEOUT

@@ -40,7 +40,8 @@ def why_missing() -> str | None:
 class Postgresql:
     """One server. As a context manager: started, and stopped at the end.
 
-    The directory must be one that other users may enter: root can't run it as itself.
+    The directory must be one that other users may enter: root can't run it as itself. `settings`
+    are lines of postgresql.conf.
     """
 
     def __init__(self, directory: Path, *, settings: str = "") -> None:

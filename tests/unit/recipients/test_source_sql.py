@@ -1,9 +1,9 @@
 """SQL sources without a server: URLs, queries, rows, entries."""
 
 import asyncio
+import contextlib
 import sqlite3
 import threading
-from contextlib import closing
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -68,7 +68,7 @@ def test_a_database_file_that_is_none(tmp_path: Path) -> None:
 
 def test_bare_local_parts_count_for_the_domain_or_for_each(tmp_path: Path) -> None:
     path = tmp_path / "x.db"
-    with closing(sqlite3.connect(path)) as connection:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE t (a)")
     named = Source(url=f"sqlite:{path}", query="SELECT 'ada' WHERE :domain = 'example.com'")
     assert set(load(named, "example.com").lists) == {"example.com"}
@@ -150,10 +150,8 @@ _ANY = st.one_of(
 
 @given(st.tuples(_ANY, _ANY, _ANY, _ANY))
 def test_no_value_does_worse_than_spoil_its_row(values: tuple[object, ...]) -> None:
-    try:
+    with contextlib.suppress(EntryError):
         Columns(ROW, strict=True).terms_in(("ada", *values))
-    except EntryError as error:
-        assert str(error)
 
 
 def test_other_columns_matter_only_in_a_list() -> None:

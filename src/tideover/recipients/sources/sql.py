@@ -90,7 +90,7 @@ def _tell(loop: asyncio.AbstractEventLoop, progress: Callable[[int], None], coun
 def _take_all(result: "CursorResult[object]", entries: Entries, stop: Stop) -> None:
     columns = Columns(list(result.keys()), strict=True)
     number = 0
-    for rows in result.partitions():
+    for rows in result.partitions(_ROWS_AT_ONCE):
         for row in rows:
             number += 1
             _take(tuple(row), number, columns, entries)
