@@ -408,6 +408,8 @@ def test_a_frozen_server_holds_no_thread(server: Peer, tmp_path: Path) -> None:
                 with pytest.raises(TimeoutError):
                     async with asyncio.timeout(0.3):
                         await asker.ask("example.com", ["ada"])
+            async with asyncio.timeout(2):  # its one thread is free, while the server still hangs
+                assert await asker._threads.run(lambda _: True)
         finally:
             server.server.thaw()
         async with asyncio.timeout(10):

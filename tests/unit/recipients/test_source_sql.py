@@ -21,6 +21,7 @@ from tideover.recipients.sources.entries import Entries, parse_entry
 from tideover.recipients.sources.interface import Load, SourceError
 from tideover.recipients.sources.secret import hide
 from tideover.recipients.sources.sql import SqlAsker, SqlLoader
+from tideover.recipients.sources.sql_database import Database
 from tideover.recipients.sources.sql_rows import Columns
 from tideover.recipients.sources.threads import Stop, Threads
 
@@ -245,6 +246,13 @@ def test_a_catch_all_and_a_domain_beside() -> None:
 
 def test_secrets_are_hidden() -> None:
     assert hide("a geheim\nb  g%2F", "geheim", None, "", "g%2F") == "a *** b ***"
+
+
+def test_a_driver_that_repeats_the_password_is_not_repeated() -> None:
+    settings = Source(url="mysql://me:ge%2Fheim@db.example/x")
+    database = Database(settings, timeout=1, connect_timeout=1, kept=0)
+    told = database._told(ValueError("mysql://me:ge%2Fheim@db: can't use 'ge/heim'"))
+    assert told == "mysql://me:***@db: can't use '***'"
 
 
 def test_work_that_nobody_waits_for_is_woken() -> None:
