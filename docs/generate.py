@@ -14,7 +14,7 @@ from tideover.cli.main import ROOT
 from tideover.config.explain import example
 from tideover.config.settings import Setting, settings
 from tideover.events.encoding import kinds
-from tideover.events.records import Event
+from tideover.events.event import Event
 from tideover.smtp.states import IN_ORDER, TRANSITIONS, State, Step
 
 DOCS = Path(__file__).resolve().parent

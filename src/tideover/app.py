@@ -23,7 +23,7 @@ from tideover.console.server import prepare as prepare_console
 from tideover.control.server import ControlInUse
 from tideover.daemon import Daemon, Prepared
 from tideover.events.console_log import ConsoleLog, as_json
-from tideover.events.records import Event
+from tideover.events.event import Event
 from tideover.events.store import EventStore
 from tideover.events.stream import EventStream
 from tideover.events.text import text_renderer

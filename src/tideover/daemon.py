@@ -22,13 +22,13 @@ from tideover.control.offline import SPOOL
 from tideover.control.server import ControlServer
 from tideover.control.service import Service
 from tideover.events.console_log import ConsoleLog
+from tideover.events.domain_records import DomainFilesBroken
+from tideover.events.event import Event
 from tideover.events.records import (
     ConfigRejected,
     ConfigReloaded,
     DaemonStarted,
     DaemonStopped,
-    DomainFilesBroken,
-    Event,
 )
 from tideover.events.stream import EventStream
 from tideover.inbound.admission import Admission
@@ -307,8 +307,8 @@ class Daemon:
             self._emit(
                 DomainFilesBroken(
                     files=len(files.mistakes) + files.more,
-                    kept=len(files.kept),
-                    held=len(files.held),
+                    kept=files.kept,
+                    held=files.held,
                     errors=tuple(map(str, files.mistakes)),
                 )
             )

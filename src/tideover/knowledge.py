@@ -13,7 +13,7 @@ from typing import Final
 
 from tideover.config.model import Config, Source
 from tideover.config.values import source_kind
-from tideover.events.records import EventSink
+from tideover.events.event import EventSink
 from tideover.events.stream import EventStream
 from tideover.outbound.callout import Callouts
 from tideover.primary.interface import Router

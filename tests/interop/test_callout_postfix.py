@@ -12,7 +12,8 @@ import pytest
 from peers import needs_postfix, open_directory
 
 from tideover.config.model import Outbound, Source
-from tideover.events.records import CalloutsRefused, CatchAllFound, Event
+from tideover.events.event import Event
+from tideover.events.recipient_records import CalloutsRefused, CatchAllFound
 from tideover.outbound.callout import Callouts
 from tideover.outbound.transport import opportunistic_context
 from tideover.primary.interface import NextHop, Route

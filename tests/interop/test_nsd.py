@@ -9,7 +9,8 @@ from typing import TypeVar
 import pytest
 
 from tideover.config.model import Config, Discover, Dns, Domain
-from tideover.events.records import Event, MxAlarm, MxAlarmCleared, MxChanged
+from tideover.events.domain_records import MxAlarm, MxAlarmCleared, MxChanged
+from tideover.events.event import Event
 from tideover.primary.discovery import Discovery
 from tideover.primary.interface import NoRoute, Trouble
 from tideover.primary.resolver import DnsResolver, DnsUnavailable

@@ -400,16 +400,19 @@ def test_a_frozen_server_holds_no_thread(server: Peer, tmp_path: Path) -> None:
     query = "SELECT login FROM users WHERE LOWER(address) = :address"
 
     async def run() -> None:
-        asker = SqlAsker("sql:x", server.settings(tmp_path, query, max_lookups=1))
+        settings = server.settings(tmp_path, query, max_lookups=1, lookup_timeout=2.0)
+        asker = SqlAsker("sql:x", settings)
         assert await asker.ask("example.com", ["ada"])
         server.server.freeze()
         try:
-            for _ in range(3):  # each would wait for the thread of the one before
-                with pytest.raises(TimeoutError):
-                    async with asyncio.timeout(0.3):
-                        await asker.ask("example.com", ["ada"])
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.3):
+                    await asker.ask("example.com", ["ada"])
             async with asyncio.timeout(2):  # its one thread is free, while the server still hangs
                 assert await asker._threads.run(lambda _: True)
+            # a new connection can't be woken before it is one; lookup_timeout bounds it
+            with pytest.raises(SourceError):
+                await asker.ask("example.com", ["ada"])
         finally:
             server.server.thaw()
         async with asyncio.timeout(10):

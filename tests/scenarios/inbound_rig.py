@@ -199,5 +199,3 @@ def with_smtp(**smtp):
         return function
 
     return mark
-
-

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import uvloop
 
 from tideover.config.model import Outbound
-from tideover.events.records import Event
+from tideover.events.event import Event
 from tideover.message.envelope import Client, Envelope, NewMessage, QueueId, Recipient, SessionId
 from tideover.outbound.dispatcher import Dispatcher
 from tideover.outbound.transport import opportunistic_context

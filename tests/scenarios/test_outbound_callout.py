@@ -11,7 +11,8 @@ import trustme
 from outbound_rig import DOMAIN, Routes, route_to, run, settings
 
 from tideover.config.model import Source
-from tideover.events.records import CalloutsRefused, Event
+from tideover.events.event import Event
+from tideover.events.recipient_records import CalloutsRefused
 from tideover.outbound import callout_destination as module
 from tideover.outbound.callout import Callouts
 from tideover.outbound.transport import opportunistic_context

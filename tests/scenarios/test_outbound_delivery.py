@@ -3,7 +3,7 @@
 import pytest
 from outbound_rig import BODY, DOMAIN, TRACE, Rig, route_to, run
 
-from tideover.events import records
+from tideover.events import delivery_records
 from tideover.message.envelope import Recipient
 from tideover.spool.interface import State
 from tideover.spool.sqlite import open_spool
@@ -15,7 +15,7 @@ def test_two_writes_a_message_and_the_same_octets(loop):
     async def scenario():
         async with Peer() as peer, Rig(route_to(peer.port)).running() as rig:
             queue_id = await rig.put()
-            (delivered,) = await rig.told(records.Delivered)
+            (delivered,) = await rig.told(delivery_records.Delivered)
             assert peer.messages[0].body == TRACE + BODY
             assert len(peer.pieces) == 3  # EHLO; MAIL, RCPT and DATA; body and dot
             assert peer.connections == 1
@@ -34,14 +34,16 @@ def test_many_messages_in_order_on_few_connections():
             rig = Rig(route_to(peer.port), max_connections=4, first_connections=2)
             ids = [await rig.put(f"u{n}@example.com", notify=False) for n in range(200)]
             async with rig.running():
-                await rig.told(records.Delivered, 200)
+                await rig.told(delivery_records.Delivered, 200)
             assert len(peer.messages) == 200
             assert {m.rcpts[0] for m in peer.messages} == {
                 f"TO:<u{n}@example.com>" for n in range(200)
             }
             assert peer.most_open <= 4
             assert peer.connections <= 8
-            first = [e.message for e in rig.events if isinstance(e, records.Delivered)][:20]
+            first = [e.message for e in rig.events if isinstance(e, delivery_records.Delivered)][
+                :20
+            ]
             assert set(first) <= set(ids[:40])  # in the order of arrival, roughly
 
     run(scenario)
@@ -54,7 +56,7 @@ def test_messages_per_connection_is_kept():
             for _ in range(10):
                 await rig.put(notify=False)
             async with rig.running():
-                await rig.told(records.Delivered, 10)
+                await rig.told(delivery_records.Delivered, 10)
             assert max(m.connection for m in peer.messages) == 4
             assert peer.commands.count("QUIT") >= 3
 
@@ -68,7 +70,7 @@ def test_announced_limit_of_messages_on_a_connection_is_kept():
             for _ in range(6):
                 await rig.put(notify=False)
             async with rig.running():
-                await rig.told(records.Delivered, 6)
+                await rig.told(delivery_records.Delivered, 6)
             assert max(m.connection for m in peer.messages) == 3
 
     run(scenario)
@@ -90,8 +92,8 @@ def test_the_durable_spool_is_drained(tmp_path):
             mixed = await rig.put("a@example.com", "gone@example.com", "later@example.com")
             await rig.put(body=large * 1000)
             async with rig.running():
-                await rig.told(records.Delivered, 52)
-                await rig.told(records.DeadLettered)
+                await rig.told(delivery_records.Delivered, 52)
+                await rig.told(delivery_records.DeadLettered)
             assert max(len(m.body) for m in peer.messages) == len(TRACE) + 502_000
             assert [row.state for row in await rig.rows(mixed)] == [
                 State.DELIVERED, State.DEAD, State.DEFERRED
@@ -111,7 +113,7 @@ def test_parameters_are_passed_on():
             )
             await rig.put(recipient, body=b"x: \xc3\xbc\r\n", ret="HDRS", envid="e1",
                           smtputf8=True)  # fmt: skip
-            await rig.told(records.Delivered)
+            await rig.told(delivery_records.Delivered)
             assert peer.messages[0].mail.endswith(" SMTPUTF8 RET=HDRS ENVID=e1")
             assert peer.messages[0].rcpts == ["TO:<a@example.com> NOTIFY=NEVER ORCPT=rfc822;b@c"]
 
@@ -131,9 +133,9 @@ def test_what_the_next_hop_cannot_take_is_refused_by_us(capabilities, envelope, 
     async def scenario():
         async with Peer(capabilities) as peer, Rig(route_to(peer.port)).running() as rig:
             queue_id = await rig.put(body=body, **envelope)
-            (refused,) = await rig.told(records.DeliveryRefused)
+            (refused,) = await rig.told(delivery_records.DeliveryRefused)
             assert code in refused.reply
-            await rig.told(records.DeadLettered)
+            await rig.told(delivery_records.DeadLettered)
             assert [row.state for row in await rig.rows(queue_id)] == [State.DEAD]
             assert not peer.messages
 
@@ -145,7 +147,7 @@ def test_8bitmime_declared_but_not_needed_goes_to_a_7_bit_server(size):
     async def scenario():
         async with Peer(["PIPELINING"]) as peer, Rig(route_to(peer.port)).running() as rig:
             await rig.put(body=b"x" * size + b"\r\n", declared="8BITMIME")
-            await rig.told(records.Delivered)
+            await rig.told(delivery_records.Delivered)
             assert "BODY" not in peer.messages[0].mail
 
     run(scenario)
@@ -161,7 +163,7 @@ def test_bodies_of_any_size_arrive_as_they_are(capabilities, size):
     async def scenario():
         async with Peer(capabilities) as peer, Rig(route_to(peer.port)).running() as rig:
             await rig.put(body=body)
-            await rig.told(records.Delivered)
+            await rig.told(delivery_records.Delivered)
             assert peer.messages[0].body == TRACE + body
             assert not peer.messages[0].bdat
 
@@ -176,7 +178,7 @@ def test_bdat_keeps_a_body_without_last_line_end(size):
             Rig(route_to(peer.port)).running() as rig,
         ):
             await rig.put(body=b"x" * size)
-            await rig.told(records.Delivered)
+            await rig.told(delivery_records.Delivered)
             assert peer.messages[0].body == TRACE + b"x" * size
             assert peer.messages[0].bdat
 
@@ -203,7 +205,7 @@ def test_a_slow_reader_holds_the_body_back():
             rig.spool.read = counting
             queue_id = await rig.put(body=b"x" * 78 * 1000 * 500 + b"\r\n")
             async with rig.running():
-                await rig.told(records.PrimaryChanged, 2)  # up, then down: it timed out
+                await rig.told(delivery_records.PrimaryChanged, 2)  # up, then down: it timed out
                 assert sum(read) < 30_000_000
             assert [row.state for row in await rig.rows(queue_id)] == [State.QUEUED]
             assert [row.attempts for row in await rig.rows(queue_id)] == [0]
@@ -215,7 +217,7 @@ def test_recipients_of_one_message_share_a_transaction():
     async def scenario():
         async with Peer() as peer, Rig(route_to(peer.port)).running() as rig:
             await rig.put(*(f"u{n}@example.com" for n in range(100)))
-            (delivered,) = await rig.told(records.Delivered)
+            (delivered,) = await rig.told(delivery_records.Delivered)
             assert len(delivered.recipients) == 100
             assert len(peer.messages) == 1
 
@@ -227,7 +229,7 @@ def test_limits_of_recipients_are_kept():
         capabilities = ["PIPELINING", "LIMITS RCPTMAX=40"]
         async with Peer(capabilities) as peer, Rig(route_to(peer.port)).running() as rig:
             await rig.put(*(f"u{n}@example.com" for n in range(100)))
-            await rig.told(records.Delivered)
+            await rig.told(delivery_records.Delivered)
             assert [len(m.rcpts) for m in peer.messages] == [40, 40, 20]
 
     run(scenario)
@@ -247,7 +249,7 @@ def test_too_many_recipients_go_in_further_transactions_at_once():
 
         async with Peer(behave=behave) as peer, Rig(route_to(peer.port)).running() as rig:
             queue_id = await rig.put(*(f"u{n}@example.com" for n in range(30)))
-            (delivered,) = await rig.told(records.Delivered)
+            (delivered,) = await rig.told(delivery_records.Delivered)
             assert [len(m.rcpts) for m in peer.messages] == [7, 7, 7, 7, 2]
             assert len(delivered.recipients) == 30
             assert await rig.rows(queue_id) == ()
@@ -266,13 +268,13 @@ def test_each_recipient_gets_its_own_end():
 
         async with Peer(behave=behave) as peer, Rig(route_to(peer.port)).running() as rig:
             queue_id = await rig.put("gone@example.com", "good@example.com", "full@example.com")
-            await rig.told(records.DeadLettered)
+            await rig.told(delivery_records.DeadLettered)
             await rig.state(queue_id, State.DEAD, State.DELIVERED, State.DEFERRED)
             rows = await rig.rows(queue_id)
             assert "5.1.1" in rows[0].last_reply
             assert rows[2].attempts == 1
             assert 40 < rows[2].not_before - rows[2].changed_at <= 60
-            (deferred,) = await rig.told(records.DeliveryDeferred)
+            (deferred,) = await rig.told(delivery_records.DeliveryDeferred)
             assert deferred.next_attempt == rows[2].not_before
             assert peer.messages[0].rcpts == ["TO:<good@example.com>"]
 
@@ -286,7 +288,7 @@ def test_two_domains_of_one_primary_share_a_destination():
             rig = Rig({"a.example": route, "b.example": route}, max_connections=1)
             await rig.put("x@a.example", "y@b.example", notify=False)
             async with rig.running():
-                await rig.told(records.Delivered, 2)
+                await rig.told(delivery_records.Delivered, 2)
                 assert set(rig.dispatcher.status()) == {"a.example", "b.example"}
             assert peer.connections == 1
             assert len(rig.routes.asked) == 2

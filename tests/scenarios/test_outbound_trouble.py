@@ -7,7 +7,7 @@ import time
 import pytest
 from outbound_rig import BODY, DOMAIN, TRACE, Rig, Routes, route_to, run, settings
 
-from tideover.events import records
+from tideover.events import delivery_records, domain_records
 from tideover.message.envelope import Client, SessionId
 from tideover.outbound.connection import Connection, ConnectionFailed
 from tideover.outbound.transport import connect
@@ -63,11 +63,11 @@ def test_a_hazard_once_at_any_step(hazard, verb, capabilities):
                 queue_id = await rig.put()
                 while not await _delivered(rig, queue_id):
                     await rig.dispatcher.flush()
-                await rig.told(records.Delivered)
+                await rig.told(delivery_records.Delivered)
                 assert await rig.rows(queue_id) == ()
             assert peer.messages[-1].body == TRACE + BODY
             twice = len(peer.messages) > 1
-            unknown = any(isinstance(e, records.DeliveryUnknown) for e in rig.events)
+            unknown = any(isinstance(e, delivery_records.DeliveryUnknown) for e in rig.events)
             assert unknown or not twice
             assert len(peer.messages) <= 2
 
@@ -92,7 +92,7 @@ def test_5xx_at_any_step_makes_a_dead_letter(verb):
             Rig(route_to(peer.port)).running() as rig,
         ):
             queue_id = await rig.put()
-            await rig.told(records.DeadLettered)
+            await rig.told(delivery_records.DeadLettered)
             assert [row.state for row in await rig.rows(queue_id)] == [State.DEAD]
 
     run(scenario)
@@ -106,7 +106,7 @@ def test_5xx_to_all_at_the_door_touches_no_message(verb):
 
         async with Peer(behave=behave) as peer, Rig(route_to(peer.port)).running() as rig:
             ids = [await rig.put() for _ in range(3)]
-            (changed,) = await rig.told(records.PrimaryChanged)
+            (changed,) = await rig.told(delivery_records.PrimaryChanged)
             assert changed.after == "down"
             assert "554 5.7.1 go away" in changed.reason
             while peer.connections < 3:
@@ -115,7 +115,7 @@ def test_5xx_to_all_at_the_door_touches_no_message(verb):
                 (row,) = await rig.rows(queue_id)
                 assert (row.state, row.attempts) == (State.QUEUED, 0)
             peer.behave = lambda _step: None
-            await rig.told(records.Delivered, 3)
+            await rig.told(delivery_records.Delivered, 3)
 
     run(scenario)
 
@@ -127,7 +127,7 @@ def test_lost_after_the_dot_is_unknown_then_backs_off():
 
         async with Peer(behave=behave) as peer, Rig(route_to(peer.port)).running() as rig:
             queue_id = await rig.put()
-            await rig.told(records.DeliveryUnknown, 2)
+            await rig.told(delivery_records.DeliveryUnknown, 2)
             await rig.state(queue_id, State.DEFERRED)
             (row,) = await rig.rows(queue_id)
             assert row.attempts == 2
@@ -146,18 +146,18 @@ def test_home_soon_after_the_return_and_no_attempt_burnt():
         await peer.stop()
         async with Rig(route_to(peer.port), probe_interval=0.3).running() as rig:
             ids = [await rig.put(f"u{n}@example.com") for n in range(50)]
-            await rig.told(records.PrimaryChanged)
+            await rig.told(delivery_records.PrimaryChanged)
             assert rig.dispatcher.status()[DOMAIN].state is PrimaryState.DOWN
             for queue_id in ids:
                 (row,) = await rig.rows(queue_id)
                 assert (row.state, row.attempts) == (State.QUEUED, 0)
             async with peer:
                 back = time.monotonic()
-                await rig.told(records.Delivered)
+                await rig.told(delivery_records.Delivered)
                 assert time.monotonic() - back < 2 * 0.3
-                await rig.told(records.Delivered, 50)
+                await rig.told(delivery_records.Delivered, 50)
                 states = [(e.before, e.after) for e in rig.events
-                          if isinstance(e, records.PrimaryChanged)]  # fmt: skip
+                          if isinstance(e, delivery_records.PrimaryChanged)]  # fmt: skip
                 assert states[:2] == [("unknown", "down"), ("down", "recovering")]
                 assert peer.messages[0].rcpts == ["TO:<u0@example.com>"]
 
@@ -172,14 +172,14 @@ def test_killed_and_back_under_load_loses_and_doubles_nothing_unsaid():
                 await rig.put(f"u{n}@example.com", notify=False)
             async with rig.running():
                 for milestone in (20, 60, 150):
-                    await rig.told(records.Delivered, milestone)
+                    await rig.told(delivery_records.Delivered, milestone)
                     await peer.stop()
                     await asyncio.sleep(0.02)
                     await peer.start()
-                await rig.told(records.Delivered, 300)
+                await rig.told(delivery_records.Delivered, 300)
             got = [m.rcpts[0] for m in peer.messages]
             assert len(set(got)) == 300
-            unknown = sum(isinstance(e, records.DeliveryUnknown) for e in rig.events)
+            unknown = sum(isinstance(e, delivery_records.DeliveryUnknown) for e in rig.events)
             assert len(got) - 300 <= unknown
             assert (await rig.spool.counts()) == [] or not any(
                 c.queued or c.deferred or c.leased for c in await rig.spool.counts()
@@ -195,16 +195,16 @@ def test_down_without_mail_is_probed_rarely_and_found_up():
         await peer.stop()
         async with Rig(route_to(peer.port)).running() as rig:
             queue_id = await rig.put()
-            await rig.told(records.PrimaryChanged)
+            await rig.told(delivery_records.PrimaryChanged)
             hold = DomainHold(domain=DOMAIN, reason="test", by="me", since=1.0)
             rig.dispatcher.set_hold(DOMAIN, hold)
             assert rig.dispatcher.status()[DOMAIN].state is PrimaryState.HELD
             async with peer:
-                (_, up) = await rig.told(records.PrimaryChanged, 2)
+                (_, up) = await rig.told(delivery_records.PrimaryChanged, 2)
                 assert up.after == "up"
                 assert not peer.messages
                 rig.dispatcher.set_hold(DOMAIN, None)
-                await rig.told(records.Delivered)
+                await rig.told(delivery_records.Delivered)
                 assert await rig.rows(queue_id) == ()
 
     run(scenario)
@@ -220,9 +220,9 @@ def test_closes_after_each_message():
             for _ in range(40):
                 await rig.put(notify=False)
             async with rig.running():
-                await rig.told(records.Delivered, 40)
+                await rig.told(delivery_records.Delivered, 40)
             assert len(peer.messages) == 40
-            assert not any(isinstance(e, records.DeliveryDeferred) for e in rig.events)
+            assert not any(isinstance(e, delivery_records.DeliveryDeferred) for e in rig.events)
 
     run(scenario)
 
@@ -238,7 +238,7 @@ def test_closing_after_each_message_costs_the_others_nothing():
             for _ in range(40):
                 await rig.put(notify=False)
             async with rig.running():
-                await rig.told(records.Delivered, 40)
+                await rig.told(delivery_records.Delivered, 40)
             assert len(settled) == 40  # none was given back in between
 
     run(scenario)
@@ -267,13 +267,15 @@ def test_connections_refused_beyond_a_number_are_no_sign_of_being_down(monkeypat
         async with Peer(behave=behave) as peer, Rig(route_to(peer.port)).running() as rig:
             for _ in range(20):
                 await rig.put()
-            await rig.told(records.Delivered, 20)
+            await rig.told(delivery_records.Delivered, 20)
             assert peer.connections > 1
             while peer.open_connections:
                 await asyncio.sleep(0.01)
             await asyncio.sleep(0.05)
             assert rig.dispatcher.status()[DOMAIN].state is PrimaryState.UP
-            assert len([e for e in rig.events if isinstance(e, records.PrimaryChanged)]) == 1
+            assert (
+                len([e for e in rig.events if isinstance(e, delivery_records.PrimaryChanged)]) == 1
+            )
 
     run(scenario)
 
@@ -287,12 +289,12 @@ def test_a_server_that_hangs_up_before_any_message_is_not_stormed():
             rig = Rig(route_to(peer.port), probe_interval=0.1)
             async with rig.running():
                 await rig.put()
-                (_, down) = await rig.told(records.PrimaryChanged, 2)
+                (_, down) = await rig.told(delivery_records.PrimaryChanged, 2)
                 assert down.after == "down"
                 await asyncio.sleep(0.5)
                 assert 2 <= peer.connections <= 8
                 peer.behave = lambda _step: None
-                await rig.told(records.Delivered)
+                await rig.told(delivery_records.Delivered)
 
     run(scenario)
 
@@ -309,7 +311,7 @@ def test_421_after_a_few_messages():
             for _ in range(40):
                 await rig.put(notify=False)
             async with rig.running():
-                await rig.told(records.Delivered, 40)
+                await rig.told(delivery_records.Delivered, 40)
             assert len(peer.messages) == 40
 
     run(scenario)
@@ -325,11 +327,11 @@ def test_a_message_that_lost_its_connection_goes_by_one_that_is_idle():
             await rig.put(notify=False)
             await rig.put(notify=False)
             async with rig.running():
-                await rig.told(records.Delivered, 2)
+                await rig.told(delivery_records.Delivered, 2)
                 assert peer.connections == 2
                 peer.behave = once("MAIL", Reaction("421 4.3.2 bye", close=True))
                 await rig.put()
-                await rig.told(records.Delivered, 3, within=1.0)
+                await rig.told(delivery_records.Delivered, 3, within=1.0)
                 assert peer.connections == 2
 
     run(scenario)
@@ -346,7 +348,7 @@ def test_a_message_that_breaks_the_server_does_not_hold_up_others():
             for _ in range(5):
                 await rig.put(notify=False)
             async with rig.running():
-                await rig.told(records.Delivered, 5)
+                await rig.told(delivery_records.Delivered, 5)
                 await rig.state(poison, State.DEFERRED)
             assert len(peer.messages) == 5
 
@@ -361,11 +363,11 @@ def test_system_trouble_to_mail_waits_with_the_destination():
         async with Peer(behave=behave) as peer, Rig(route_to(peer.port)).running() as rig:
             for _ in range(10):
                 await rig.put()
-            (_, down) = await rig.told(records.PrimaryChanged, 2)
+            (_, down) = await rig.told(delivery_records.PrimaryChanged, 2)
             assert (down.after, "4.3.2" in down.reason) == ("down", True)
             assert sum(c.deferred for c in await rig.spool.counts()) == 0
             peer.behave = lambda _step: None
-            await rig.told(records.Delivered, 10)
+            await rig.told(delivery_records.Delivered, 10)
 
     run(scenario)
 
@@ -381,7 +383,7 @@ def test_a_host_that_fails_is_passed_over():
         async with Peer() as peer, Rig(route_to(gone.port, peer.port)).running() as rig:
             for _ in range(5):
                 await rig.put()
-            await rig.told(records.Delivered, 5)
+            await rig.told(delivery_records.Delivered, 5)
             assert rig.dispatcher.status()[DOMAIN].state is PrimaryState.UP
 
     run(scenario)
@@ -407,7 +409,7 @@ def test_a_host_that_takes_connections_but_no_mail_does_not_keep_us_from_the_nex
             async with rig.running():
                 for _ in range(5):
                     await rig.put()
-                await rig.told(records.Delivered, 5, within=2.0)
+                await rig.told(delivery_records.Delivered, 5, within=2.0)
                 assert len(peer.messages) == 5
                 assert broken.connections <= 5
                 assert sum(c.deferred for c in await rig.spool.counts()) == 0
@@ -448,7 +450,7 @@ def test_the_last_of_many_silent_hosts_is_found_soon(monkeypatch):
                 await rig.put()
                 await asyncio.sleep(1.5)
                 silence.back[12] = peer.port
-                await rig.told(records.Delivered, within=0.4)
+                await rig.told(delivery_records.Delivered, within=0.4)
 
     run(scenario)
 
@@ -471,12 +473,12 @@ def test_many_silent_destinations_do_not_keep_mail_from_one_that_is_well(monkeyp
                 await asyncio.sleep(0.5)
                 assert silence.under_way <= 30
                 await rig.put()
-                await rig.told(records.Delivered, within=0.5)
+                await rig.told(delivery_records.Delivered, within=0.5)
                 begun = silence.begun
                 await asyncio.sleep(0.5)
                 assert silence.begun - begun < 150
                 silence.back[50] = peer.port
-                await rig.told(records.Delivered, 2, within=2.0)
+                await rig.told(delivery_records.Delivered, 2, within=2.0)
 
     run(scenario)
 
@@ -512,7 +514,7 @@ def test_tls_when_offered_without_verification(contexts, loop):
         ):
             await rig.put()
             await rig.put(body=LARGE * 2000)
-            one, two = await rig.told(records.Delivered, 2)
+            one, two = await rig.told(delivery_records.Delivered, 2)
             assert one.tls.startswith("TLSv1.3 TLS_")
             assert two.tls
             assert peer.commands[:3] == [
@@ -534,7 +536,7 @@ def test_in_clear_when_the_handshake_fails(contexts, kind, loop):
             Rig(route_to(peer.port)).running() as rig,
         ):
             await rig.put()
-            (delivered,) = await rig.told(records.Delivered)
+            (delivered,) = await rig.told(delivery_records.Delivered)
             assert delivered.tls is None
             assert peer.connections == 2
 
@@ -546,7 +548,7 @@ def test_in_clear_when_starttls_is_declined(contexts):
         behave = once("STARTTLS", Reaction("454 4.7.0 not now"))
         async with Peer(TLS, behave=behave) as peer, Rig(route_to(peer.port)).running() as rig:
             await rig.put()
-            (delivered,) = await rig.told(records.Delivered)
+            (delivered,) = await rig.told(delivery_records.Delivered)
             assert (delivered.tls, peer.connections) == (None, 1)
 
     run(scenario)
@@ -561,7 +563,7 @@ def test_in_clear_when_the_host_has_a_name_that_tls_cannot_carry(contexts, name,
             route = Route(key="odd", hops=(NextHop(name, "127.0.0.1", peer.port),))
             async with Rig(route).running() as rig:
                 await rig.put()
-                (delivered,) = await rig.told(records.Delivered)
+                (delivered,) = await rig.told(delivery_records.Delivered)
                 assert delivered.tls is None
 
     run(scenario, loop=loop)
@@ -579,12 +581,12 @@ def test_injection_after_starttls_is_not_answered_in_clear(contexts):
             Rig(route_to(peer.port)).running() as rig,
         ):
             queue_id = await rig.put()
-            (changed,) = await rig.told(records.PrimaryChanged)
+            (changed,) = await rig.told(delivery_records.PrimaryChanged)
             assert "clear after STARTTLS" in changed.reason
             assert not any(command.startswith("MAIL") for command in peer.commands)
             assert [row.state for row in await rig.rows(queue_id)] == [State.QUEUED]
             peer.behave = lambda _step: None
-            (delivered,) = await rig.told(records.Delivered)
+            (delivered,) = await rig.told(delivery_records.Delivered)
             assert delivered.tls
 
     run(scenario)
@@ -599,12 +601,12 @@ def test_without_a_route_mail_waits_and_is_asked_for_again():
             trouble = NoRoute(trouble=Trouble.NULL_MX, text="null MX", retry_at=time.time() + 1)
             async with Rig(trouble).running() as rig:
                 queue_id = await rig.put()
-                (told,) = await rig.told(records.RouteTrouble)
+                (told,) = await rig.told(domain_records.RouteTrouble)
                 assert (told.trouble, told.text) == ("null-mx", "null MX")
                 assert [row.state for row in await rig.rows(queue_id)] == [State.QUEUED]
                 assert rig.dispatcher.status()[DOMAIN].reason == "null MX"
                 rig.routes.table[DOMAIN] = route_to(peer.port)
-                await rig.told(records.Delivered)
+                await rig.told(delivery_records.Delivered)
                 assert len(rig.routes.asked) == 2
 
     run(scenario)
@@ -617,14 +619,14 @@ def test_reload_moves_mail_to_the_new_primary():
         await gone.stop()
         async with Peer() as peer, Rig(route_to(gone.port)).running() as rig:
             await rig.put()
-            await rig.told(records.PrimaryChanged)
+            await rig.told(delivery_records.PrimaryChanged)
             rig.routes.table[DOMAIN] = route_to(peer.port)
             rig.dispatcher.reconfigure(
                 hostname="new.example.org",
                 settings=rig.dispatcher._context.settings,
                 router=rig.routes,
             )
-            await rig.told(records.Delivered)
+            await rig.told(delivery_records.Delivered)
             assert peer.commands[0] == "EHLO new.example.org"
             assert str(peer.port) in rig.dispatcher.status()[DOMAIN].hops[0]
 
@@ -643,7 +645,7 @@ def test_a_route_asked_for_just_when_all_askers_end_is_looked_up():
                 for domain in domains:
                     rig.dispatcher.notify(domain)
                 asyncio.get_running_loop().call_soon(rig.dispatcher.notify, "late.example")
-                await rig.told(records.Delivered, 21, within=2.0)
+                await rig.told(delivery_records.Delivered, 21, within=2.0)
 
     run(scenario)
 
@@ -670,7 +672,7 @@ def test_reload_while_the_old_route_is_being_looked_up():
                     hostname="mx2.example.org", settings=settings(), router=new
                 )
                 reloaded.set()
-                await rig.told(records.Delivered)
+                await rig.told(delivery_records.Delivered)
             assert (len(old.messages), len(peer.messages)) == (0, 1)
 
     run(scenario)
@@ -708,7 +710,7 @@ def test_stop_finishes_the_transaction_under_way_and_returns_the_rest():
             for _ in range(10):
                 await rig.put(notify=False)
             async with rig.running():
-                await rig.told(records.PrimaryChanged)
+                await rig.told(delivery_records.PrimaryChanged)
                 while not any(piece.endswith(b"\r\n.\r\n") for piece in peer.pieces):
                     await asyncio.sleep(0.005)
             assert len(peer.messages) == 1
@@ -729,7 +731,7 @@ def test_stop_does_not_wait_longer_than_its_grace():
                 rig.dispatcher._grace = 0.05
                 began = time.monotonic()
             assert time.monotonic() - began < 1.0
-            assert any(isinstance(e, records.DeliveryUnknown) for e in rig.events)
+            assert any(isinstance(e, delivery_records.DeliveryUnknown) for e in rig.events)
             assert [row.state for row in await rig.rows(queue_id)] == [State.QUEUED]
 
     run(scenario)
@@ -768,7 +770,7 @@ def test_4xx_to_every_message_does_not_speed_us_up():
             for _ in range(60):
                 await rig.put(notify=False)
             async with rig.running():
-                await rig.told(records.DeliveryDeferred, 60)
+                await rig.told(delivery_records.DeliveryDeferred, 60)
             assert peer.most_open <= 2
 
     run(scenario)
@@ -781,7 +783,7 @@ def test_the_words_of_a_failed_host_are_kept_with_its_name_not_as_a_reply():
 
         async with Peer(behave=behave) as peer, Rig(route_to(peer.port)).running() as rig:
             ids = [await rig.put() for _ in range(3)]
-            await rig.told(records.PrimaryChanged, 2)
+            await rig.told(delivery_records.PrimaryChanged, 2)
             while not (reply := (await rig.rows(ids[-1]))[0].last_reply):
                 await asyncio.sleep(0.005)
             assert reply.startswith(f"mx{peer.port}.example[127.0.0.1]:{peer.port}: ")
@@ -801,7 +803,7 @@ def test_stop_does_not_wait_for_connections_that_were_only_wanted():
             for _ in range(10):
                 await rig.put(notify=False)
             async with rig.running():
-                await rig.told(records.Delivered)
+                await rig.told(delivery_records.Delivered)
                 assert peer.connections > 1
                 rig.dispatcher._grace = 60.0
                 began = time.monotonic()
@@ -834,9 +836,9 @@ def test_i4_no_further_message_before_the_end_of_the_last_is_durable():
                 await peer.received(1)
                 await asyncio.sleep(0.1)
                 assert len(peer.messages) == 1
-                assert not any(isinstance(e, records.Delivered) for e in rig.events)
+                assert not any(isinstance(e, delivery_records.Delivered) for e in rig.events)
                 spool.gate.set()
-                await rig.told(records.Delivered, 3)
+                await rig.told(delivery_records.Delivered, 3)
 
     import tideover.outbound.settle as module
 
@@ -855,8 +857,8 @@ def test_deferred_mail_is_woken_when_its_time_has_come():
             Rig(route_to(peer.port), first_backoff=0.05).running() as rig,
         ):
             await rig.put()
-            await rig.told(records.DeliveryDeferred)
-            await rig.told(records.Delivered)
+            await rig.told(delivery_records.DeliveryDeferred)
+            await rig.told(delivery_records.Delivered)
 
     run(scenario)
 
@@ -867,7 +869,7 @@ def test_mail_nobody_gave_notice_of_is_found_by_a_flush():
             await asyncio.sleep(0.02)
             await rig.put(notify=False)
             await rig.dispatcher.flush()
-            await rig.told(records.Delivered)
+            await rig.told(delivery_records.Delivered)
 
     run(scenario)
 
@@ -884,7 +886,7 @@ def test_a_held_domain_waits_also_over_a_restart():
                 status = rig.dispatcher.status()[DOMAIN]
                 assert (status.state, status.reason) == (PrimaryState.HELD, "r")
                 rig.dispatcher.set_hold(DOMAIN, None)
-                await rig.told(records.Delivered)
+                await rig.told(delivery_records.Delivered)
 
     run(scenario)
 
@@ -895,7 +897,7 @@ def test_a_domain_held_in_the_moment_its_mail_arrives_goes_home_when_released(mo
     async def scenario():
         async with Peer() as peer, Rig(route_to(peer.port)).running() as rig:
             await rig.put()
-            await rig.told(records.Delivered)
+            await rig.told(delivery_records.Delivered)
             while peer.open_connections:
                 await asyncio.sleep(0.01)
             await rig.put(notify=False)
@@ -904,7 +906,7 @@ def test_a_domain_held_in_the_moment_its_mail_arrives_goes_home_when_released(mo
             rig.dispatcher.set_hold(DOMAIN, hold)
             await asyncio.sleep(0.05)
             rig.dispatcher.set_hold(DOMAIN, None)
-            await rig.told(records.Delivered, 2, within=2.0)
+            await rig.told(delivery_records.Delivered, 2, within=2.0)
 
     run(scenario)
 
@@ -928,7 +930,7 @@ def test_leases_in_hand_are_lengthened_and_lost_ones_recovered():
                 later = time.time() + 150
                 rig.dispatcher._clock = lambda: later
                 rig.dispatcher._poke.set()
-                await rig.told(records.Delivered)
+                await rig.told(delivery_records.Delivered)
                 assert extended == [queue_id]
 
     run(scenario)
@@ -945,7 +947,7 @@ def test_many_domains_are_no_tasks():
             await asyncio.sleep(0.01)  # past the first look at what the spool holds
             for domain in routes:
                 rig.dispatcher.notify(domain)
-            await rig.told(records.PrimaryChanged, 3)
+            await rig.told(delivery_records.PrimaryChanged, 3)
             assert len(rig.routes.asked) == 3000
             assert len(asyncio.all_tasks()) < 20
             for domain in routes:
@@ -979,7 +981,7 @@ def test_mail_removed_meanwhile_stops_the_probing():
         await peer.stop()
         async with Rig(route_to(peer.port), idle_probe_interval=60.0).running() as rig:
             queue_id = await rig.put()
-            await rig.told(records.PrimaryChanged)
+            await rig.told(delivery_records.PrimaryChanged)
             await rig.spool.remove(Filter(ids=(queue_id,)))
             await rig.dispatcher.flush()  # asks the spool what there is
             destination = rig.dispatcher._lanes[DOMAIN].destination

@@ -5,7 +5,7 @@ import time
 
 from outbound_rig import DOMAIN, Rig, route_to, run
 
-from tideover.events import records
+from tideover.events import delivery_records
 from tideover.events.store import EventStore, segments
 from tideover.events.stream import EventStream
 from tideover.spool.memory import MemorySpool
@@ -47,9 +47,9 @@ def test_i12_leases_of_a_dead_process_are_told_as_unknown_and_sent(tmp_path):
             queue_id = await rig.put(notify=False)
             await rig.spool.claim(DOMAIN, limit=9, lease=999, now=time.time())
             async with rig.running():
-                (unknown,) = await rig.told(records.DeliveryUnknown)
+                (unknown,) = await rig.told(delivery_records.DeliveryUnknown)
                 assert unknown.message == queue_id
-                await rig.told(records.Delivered)
+                await rig.told(delivery_records.Delivered)
             assert b'"delivery-unknown"' in spool.recovering[0]
             assert queue_id.encode() in spool.recovering[0]
 
@@ -75,7 +75,7 @@ def test_nothing_is_claimed_while_the_leases_of_the_dead_are_recovered():
                 await asyncio.sleep(0.05)
                 await rig.put()
                 await rig.dispatcher.flush()
-                await rig.told(records.Delivered, 2)
+                await rig.told(delivery_records.Delivered, 2)
                 await asyncio.sleep(0.5)
             assert len(peer.messages) == 2
 
@@ -97,8 +97,8 @@ def test_i12_an_unknown_end_is_on_disk_before_the_message_is_queued_again(tmp_pa
             rig = rig_for(peer, spool)
             async with rig.running():
                 await rig.put()
-                await rig.told(records.DeliveryUnknown)
-                await rig.told(records.Delivered)
+                await rig.told(delivery_records.DeliveryUnknown)
+                await rig.told(delivery_records.Delivered)
                 await asyncio.sleep(0)
             assert b'"delivery-unknown"' in spool.settling[0]
 

@@ -20,7 +20,8 @@ from msgspec import Struct
 from tideover.bounce.decide import may_report
 from tideover.bounce.scrub import scrub
 from tideover.config.values import parse_domain
-from tideover.events.records import Bounced, DeadLettered, Event
+from tideover.events.delivery_records import Bounced, DeadLettered
+from tideover.events.event import Event
 from tideover.message.dsn import Kind, Report, ReportedRecipient, render
 from tideover.message.envelope import (
     Client,

@@ -21,7 +21,8 @@ from tideover.console.body import Body, GoneError
 from tideover.console.interface import Feeds
 from tideover.console.token import TokenError, fits
 from tideover.console.upload import NoSpaceError, TooLargeError, Uploads
-from tideover.events.records import EventSink, FeedPushed, FeedPushRefused
+from tideover.events.event import EventSink
+from tideover.events.recipient_records import FeedPushed, FeedPushRefused
 from tideover.inbound.limits import client_network, plain_address
 from tideover.recipients.report import Refreshed
 from tideover.recipients.sources.interface import SourceError

@@ -19,7 +19,7 @@ from tideover.config.model import Console as Settings
 from tideover.console.attempts import Attempts
 from tideover.console.interface import Feeds
 from tideover.console.upload import Uploads
-from tideover.events.records import EventSink
+from tideover.events.event import EventSink
 from tideover.inbound.limits import client_network, plain_address
 from tideover.inbound.listener import ListenError, bind
 from tideover.inbound.tls import Certificate

@@ -11,7 +11,8 @@ from msgspec.structs import replace
 from tideover.control.interface import Daemon, Dispatcher
 from tideover.control.pages import normal
 from tideover.control.protocol import ActRequest, Done, Failure, Flush, Hold, Release, Remove
-from tideover.events.records import EventSink, OperatorActed
+from tideover.events.event import EventSink
+from tideover.events.records import OperatorActed
 from tideover.spool.interface import DomainHold, Filter, Spool, State
 
 _IDS_AN_EVENT = 100

@@ -25,7 +25,8 @@ from tideover.control.protocol import (
     Seed,
     SourceInfo,
 )
-from tideover.events.records import EventSink, OperatorActed
+from tideover.events.event import EventSink
+from tideover.events.records import OperatorActed
 from tideover.recipients.answer import answer
 from tideover.recipients.interface import Finding
 from tideover.recipients.names import a_label

@@ -16,7 +16,7 @@ from tideover.control.client import RefusedError
 from tideover.control.interface import Dispatcher, MxWatch, Queue
 from tideover.control.pages import Page, own_domain
 from tideover.control.protocol import Failure, Item, Lookup, ReadRequest, Recipients, Status
-from tideover.events.records import Event
+from tideover.events.event import Event
 from tideover.message.envelope import QueueId
 from tideover.recipients.directory import DirectoryTable
 from tideover.recipients.sources.opening import Surroundings

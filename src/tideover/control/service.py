@@ -17,7 +17,7 @@ from tideover.control.protocol import (
     Seed,
 )
 from tideover.events.clock import now as wall_clock
-from tideover.events.records import EventSink
+from tideover.events.event import EventSink
 from tideover.spool.interface import SpoolError
 
 

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 from tideover.events.encoding import RANK, encode
-from tideover.events.records import Event, EventsDropped
+from tideover.events.event import Event
+from tideover.events.records import EventsDropped
 from tideover.events.writer import LineWriter
 
 Render = Callable[[Event, bytes], bytes]

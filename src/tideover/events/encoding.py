@@ -5,8 +5,8 @@ from typing import Any
 
 import msgspec
 
-from tideover.events import records
-from tideover.events.records import Event
+from tideover.events import delivery_records, domain_records, recipient_records, records
+from tideover.events.event import Event
 
 LEVELS = ("debug", "info", "warning", "error")
 """From least to most; a log shows its level and all after it."""
@@ -59,9 +59,10 @@ def decode(line: bytes) -> dict[str, Any] | None:
 
 @cache
 def kinds() -> tuple[type[Event], ...]:
-    """All record types, in the order in which `records` defines them."""
+    """All record types, in the order in which their files define them."""
     return tuple(
         item
-        for item in vars(records).values()
+        for module in (records, recipient_records, domain_records, delivery_records)
+        for item in vars(module).values()
         if isinstance(item, type) and issubclass(item, Event) and item is not Event
     )

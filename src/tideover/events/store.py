@@ -14,7 +14,8 @@ from pathlib import Path
 from time import monotonic
 
 from tideover.events.encoding import encode
-from tideover.events.records import Event, EventsDropped
+from tideover.events.event import Event
+from tideover.events.records import EventsDropped
 
 _LARGEST_SEGMENT = 16 * 1024 * 1024
 _SEGMENTS = 8

@@ -11,7 +11,7 @@ from threading import get_ident
 from typing import Protocol
 
 from tideover.events.encoding import encode
-from tideover.events.records import Event
+from tideover.events.event import Event
 
 
 class Sink(Protocol):

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from tideover.events.records import Event
+from tideover.events.event import Event
 
 _COLOURS = {"debug": "\x1b[2m", "info": "", "warning": "\x1b[33m", "error": "\x1b[31m"}
 _RESET = "\x1b[0m"

@@ -5,7 +5,8 @@ That writing fails is told by the spool itself; here only the lack of room is.
 
 from collections.abc import Callable
 
-from tideover.events.records import EventSink, SpoolRecovered, SpoolTrouble
+from tideover.events.event import EventSink
+from tideover.events.records import SpoolRecovered, SpoolTrouble
 from tideover.smtp.replies import Reply, reply
 from tideover.spool.interface import SpoolError, SpoolFull
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from tideover.config.model import Config
-from tideover.events.records import EventSink
+from tideover.events.event import EventSink
 from tideover.inbound.admission import Admission
 from tideover.inbound.limits import ConnectionLimits
 from tideover.inbound.tls import Certificate

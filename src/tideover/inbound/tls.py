@@ -14,7 +14,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tideover.events.records import CertificateLoaded, CertificateRejected, EventSink
+from tideover.events.event import EventSink
+from tideover.events.records import CertificateLoaded, CertificateRejected
 
 _SELF_MADE_DAYS = 3650
 _RENEW_DAYS = 30

@@ -7,13 +7,8 @@ aborts its intake, so nothing half written stays.
 
 from collections.abc import Awaitable
 
-from tideover.events.records import (
-    CommandRefused,
-    HoneypotHit,
-    MessageAccepted,
-    MessageRefused,
-    MessageSwallowed,
-)
+from tideover.events.recipient_records import HoneypotHit, MessageSwallowed
+from tideover.events.records import CommandRefused, MessageAccepted, MessageRefused
 from tideover.inbound.admission import reply_to
 from tideover.inbound.house import House
 from tideover.message.envelope import Client, Envelope, Evidence, NewMessage, Recipient

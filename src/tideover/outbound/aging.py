@@ -18,7 +18,8 @@ from typing import Final
 from tideover.bounce.conclude import Conclusion, Failure, Kind, conclude, reportable, told
 from tideover.config.model import Config
 from tideover.events.clock import now as wall_clock
-from tideover.events.records import DeadLetterExpired, EventSink
+from tideover.events.delivery_records import DeadLetterExpired
+from tideover.events.event import EventSink
 from tideover.spool.interface import (
     Filter,
     MessageDamaged,

@@ -17,7 +17,8 @@ from typing import Any, Final
 
 from tideover.config.model import Outbound, Source
 from tideover.events.clock import now as wall_clock
-from tideover.events.records import CalloutsRefused, EventSink
+from tideover.events.event import EventSink
+from tideover.events.recipient_records import CalloutsRefused
 from tideover.message.envelope import Recipient
 from tideover.outbound.callout_destination import Destination
 from tideover.outbound.connection import ConnectionFailed, host_text

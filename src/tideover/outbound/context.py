@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tideover.config.model import Outbound
-from tideover.events.records import EventSink
+from tideover.events.event import EventSink
 from tideover.outbound.connection import Connection
 from tideover.outbound.ledger import Ledger
 from tideover.outbound.settle import Settler, Terms

@@ -22,7 +22,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from tideover.events.records import PrimaryChanged
+from tideover.events.delivery_records import PrimaryChanged
 from tideover.outbound.connection import Connection, ConnectionFailed, host_text
 from tideover.outbound.context import Context
 from tideover.outbound.drain import Drain

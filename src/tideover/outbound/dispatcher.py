@@ -22,7 +22,8 @@ from typing import Any, TypeVar
 
 from tideover.config.model import Outbound
 from tideover.events.clock import now as wall_clock
-from tideover.events.records import DeliveryUnknown, EventSink
+from tideover.events.delivery_records import DeliveryUnknown
+from tideover.events.event import EventSink
 from tideover.outbound.context import PROBES, Context
 from tideover.outbound.destination import DestinationStatus
 from tideover.outbound.lane import Lane

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from itertools import count
 
-from tideover.events.records import RouteTrouble
+from tideover.events.domain_records import RouteTrouble
 from tideover.outbound.context import Context
 from tideover.outbound.destination import Destination
 from tideover.outbound.lane import Lane

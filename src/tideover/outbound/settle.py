@@ -21,8 +21,8 @@ from collections.abc import Callable, Sequence
 from msgspec import Struct
 
 from tideover.bounce.conclude import Conclusion, Failure, Kind, conclude, told
-from tideover.events import records
-from tideover.events.records import Event, EventSink
+from tideover.events import delivery_records
+from tideover.events.event import Event, EventSink
 from tideover.message.envelope import QueueId
 from tideover.outbound.attempt import Outcomes
 from tideover.outbound.outcome import Deferred, Delivered, Outcome, Refused, Unknown
@@ -156,7 +156,7 @@ class _Writer:
                     Failure(index=index, reply=outcome.reply, text=text, host=self._host)
                 )
         self._events.append(
-            records.Delivered(
+            delivery_records.Delivered(
                 time=self._now,
                 message=self._message.queue_id,
                 domain=self._domain,
@@ -182,7 +182,7 @@ class _Writer:
                 )
             self._changes.append(change)
         self._events.append(
-            records.DeliveryDeferred(
+            delivery_records.DeliveryDeferred(
                 time=self._now,
                 message=self._message.queue_id,
                 domain=self._domain,
@@ -204,7 +204,7 @@ class _Writer:
                     Change(index=index, state=State.QUEUED, reply=text, host=self._host)
                 )
         self._events.append(
-            records.DeliveryUnknown(
+            delivery_records.DeliveryUnknown(
                 time=self._now,
                 message=self._message.queue_id,
                 domain=self._domain,
@@ -227,7 +227,7 @@ class _Writer:
         # Each recipient with the reply that it got: what is learned of it depends on that.
         for (stage, text), those in told.items():
             self._events.append(
-                records.DeliveryRefused(
+                delivery_records.DeliveryRefused(
                     time=self._now,
                     message=self._message.queue_id,
                     domain=self._domain,
@@ -314,7 +314,7 @@ class Settler:
         and that must not be found out from the primary (I12). Returns when it is durable.
         """
         for event in events:
-            if isinstance(event, records.DeliveryUnknown):
+            if isinstance(event, delivery_records.DeliveryUnknown):
                 self._emit(event)
         if settlements:
             loop = asyncio.get_running_loop()
@@ -324,7 +324,7 @@ class Settler:
                 self._running = loop.create_task(self._run())
             await stored
         for event in events:
-            if not isinstance(event, records.DeliveryUnknown):
+            if not isinstance(event, delivery_records.DeliveryUnknown):
                 self._emit(event)
 
     async def _run(self) -> None:

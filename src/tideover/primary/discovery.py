@@ -18,7 +18,8 @@ from msgspec.structs import replace
 
 from tideover.config.model import Config, Discover, Domain
 from tideover.events.clock import now as wall_clock
-from tideover.events.records import DiscoveryFull, DomainDiscovered, DomainLost, EventSink
+from tideover.events.domain_records import DiscoveryFull, DomainDiscovered, DomainLost
+from tideover.events.event import EventSink
 from tideover.primary.ourselves import Ourselves, is_local
 from tideover.primary.owner import (
     Judgement,

@@ -10,14 +10,14 @@ from typing import Final
 
 from msgspec import Struct
 
-from tideover.events.records import (
+from tideover.events.domain_records import (
     DnsRecovered,
     DnsTrouble,
-    EventSink,
     MxAlarm,
     MxAlarmCleared,
     MxChanged,
 )
+from tideover.events.event import EventSink
 from tideover.primary.mx_set import (
     PATIENCE,
     Alarm,

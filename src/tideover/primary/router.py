@@ -17,7 +17,8 @@ from typing import Final
 from msgspec.structs import replace
 
 from tideover.config.model import Config, Domain
-from tideover.events.records import EventSink, RouteChanged
+from tideover.events.domain_records import RouteChanged
+from tideover.events.event import EventSink
 from tideover.primary.found import Found
 from tideover.primary.interface import NoRoute, Route
 from tideover.primary.memory import Memory

@@ -22,7 +22,8 @@ import msgspec
 from msgspec import Struct
 
 from tideover.events.clock import now as wall_clock
-from tideover.events.records import EventSink, RouteMemoryTrouble
+from tideover.events.domain_records import RouteMemoryTrouble
+from tideover.events.event import EventSink
 from tideover.primary.found import Found
 from tideover.primary.mx_set import MxSet, parse_texts, texts
 from tideover.primary.store_file import Row, StoreFile, Values

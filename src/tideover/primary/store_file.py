@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Final
 
 from tideover.events.clock import now
-from tideover.events.records import EventSink, RouteMemoryTrouble
+from tideover.events.domain_records import RouteMemoryTrouble
+from tideover.events.event import EventSink
 
 APPLICATION_ID: Final = 0x54494450  # "TIDP"
 VERSION: Final = 1

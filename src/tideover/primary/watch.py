@@ -11,7 +11,8 @@ from typing import Final
 
 from tideover.config.model import Config
 from tideover.events.clock import now as wall_clock
-from tideover.events.records import EventSink, RouteTrouble
+from tideover.events.domain_records import RouteTrouble
+from tideover.events.event import EventSink
 from tideover.primary.mx_sets import MxState
 from tideover.primary.pacer import Pacer
 from tideover.primary.router import ConfigRouter

@@ -17,7 +17,7 @@ from typing import Final, Protocol
 from tideover.config.model import Config, Domain, Source
 from tideover.config.values import source_kind
 from tideover.events.clock import now as wall_clock
-from tideover.events.records import EventSink
+from tideover.events.event import EventSink
 from tideover.recipients.asked import AskedSource
 from tideover.recipients.domain_table import DomainTable
 from tideover.recipients.interface import Confidence, Finding, Says, Silence, Verdict

@@ -22,7 +22,8 @@ from tideover.config.document import Table
 from tideover.config.domains import UNREADABLE, from_tables
 from tideover.config.model import Config, Domain, Source
 from tideover.config.values import parse_domain
-from tideover.events.records import DomainListLoaded, DomainListTrouble, EventSink
+from tideover.events.domain_records import DomainListLoaded, DomainListTrouble
+from tideover.events.event import EventSink
 from tideover.recipients.domain_copy import DomainCopy
 from tideover.recipients.domain_fetch import Fetched, fetch
 from tideover.recipients.sources.interface import SourceError

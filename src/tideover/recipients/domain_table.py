@@ -131,7 +131,7 @@ class DomainTable:
         return finding
 
     def _minimum(self) -> Confidence:
-        """The least that is accepted: as the domain's settings say, or its feed, if that is more."""
+        """The least that is accepted: by the domain's settings, or its feed's if that is more."""
         wanted = [Confidence(self._settings.min_confidence)]
         for source in self.sources:
             if isinstance(source, LoadedSource):

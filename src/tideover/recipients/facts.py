@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from tideover.events.clock import now as wall_clock
-from tideover.events.records import AddressesTrouble, EventSink
+from tideover.events.event import EventSink
+from tideover.events.recipient_records import AddressesTrouble
 from tideover.recipients.facts_file import Fact, FactsFile, Key, State, merged
 
 __all__ = ["GOOD_FOR", "PER_DOMAIN", "Fact", "Facts", "State"]

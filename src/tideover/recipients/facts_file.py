@@ -21,7 +21,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tideover.events.clock import now
-from tideover.events.records import AddressesDamaged, AddressesTrouble, EventSink
+from tideover.events.event import EventSink
+from tideover.events.recipient_records import AddressesDamaged, AddressesTrouble
 
 APPLICATION_ID: Final = 0x54494441  # "TIDA"
 VERSION: Final = 1

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from tideover.config.model import Config, Domain, Source
-from tideover.events.records import EventSink
+from tideover.events.event import EventSink
 from tideover.recipients.copies import Copies
 from tideover.recipients.domain_table import AnySource
 from tideover.recipients.file_watch import FileWatch, Quick

@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from tideover.events.records import EventSink, RecipientsFailed, RecipientsLoaded
+from tideover.events.event import EventSink
+from tideover.events.recipient_records import RecipientsFailed, RecipientsLoaded
 from tideover.recipients.copies import Copies
 from tideover.recipients.guard import Passed, passed
 from tideover.recipients.loaded import LoadedSource

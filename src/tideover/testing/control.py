@@ -13,7 +13,7 @@ from tideover.config.model import Config
 from tideover.control.protocol import MxChangeInfo, MxInfo
 from tideover.control.server import ControlServer
 from tideover.control.service import Service
-from tideover.events.records import Event
+from tideover.events.event import Event
 from tideover.message.envelope import Client, Envelope, NewMessage, QueueId, Recipient, SessionId
 from tideover.primary.interface import PrimaryState
 from tideover.recipients.interface import Confidence, Finding, Verdict

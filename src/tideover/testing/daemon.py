@@ -45,8 +45,8 @@ class Daemon:
 
     `primary` is the port of the primary on 127.0.0.1; by default one where nothing listens.
     `recipients` is the text of the list of recipients, `sources` what the domain names instead of
-    that file (which stays, as "recipients" beside the configuration). `top`, `smtp`, `outbound`, `domain` and
-    `more` are TOML lines put into the section of that name (`more`: at the end of the file).
+    that file (which stays, as "recipients" beside the configuration). `top`, `smtp`, `outbound`,
+    `domain` and `more` are TOML lines put into the section of that name (`more`: at the end).
     """
 
     def __init__(

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from tideover.bounce.conclude import Conclusion, Failure, Kind, conclude, reportable, told
-from tideover.events.records import Bounced, DeadLettered
+from tideover.events.delivery_records import Bounced, DeadLettered
 from tideover.message.envelope import (
     Client,
     Envelope,

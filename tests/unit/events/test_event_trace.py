@@ -1,7 +1,6 @@
+from tideover.events.delivery_records import Bounced, Delivered
 from tideover.events.encoding import encode
 from tideover.events.records import (
-    Bounced,
-    Delivered,
     MessageAccepted,
     OperatorActed,
     SessionClosed,

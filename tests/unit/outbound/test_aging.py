@@ -10,7 +10,8 @@ import pytest
 
 from tideover.config.model import Config, Domain
 from tideover.config.values import Endpoint
-from tideover.events.records import Bounced, DeadLettered, DeadLetterExpired, Event
+from tideover.events.delivery_records import Bounced, DeadLettered, DeadLetterExpired
+from tideover.events.event import Event
 from tideover.message.envelope import (
     Client,
     Envelope,

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tideover.events import records
+from tideover.events import delivery_records, records
 from tideover.message.envelope import Client, Envelope, Evidence, Recipient
 from tideover.outbound.outcome import Deferred, Delivered, Refused, Unknown
 from tideover.outbound.settle import Settler, Terms, conclude_attempt, return_unused
@@ -74,7 +74,7 @@ def test_delivered():
         ),
     )  # fmt: skip
     (event,) = ending.events
-    assert event == records.Delivered(
+    assert event == delivery_records.Delivered(
         time=1010.0,
         message="Q1",
         domain="example.com",
@@ -110,11 +110,11 @@ def test_every_recipient_has_exactly_one_change():
         0: State.DELIVERED, 1: State.QUEUED, 2: State.DEAD, 3: State.QUEUED
     }  # fmt: skip
     assert [type(event) for event in ending.events] == [
-        records.Delivered,
-        records.DeliveryDeferred,
-        records.DeliveryUnknown,
-        records.DeliveryRefused,
-        records.DeadLettered,
+        delivery_records.Delivered,
+        delivery_records.DeliveryDeferred,
+        delivery_records.DeliveryUnknown,
+        delivery_records.DeliveryRefused,
+        delivery_records.DeadLettered,
     ]
     assert all(one.report is None for one in ending.settlements)
 
@@ -124,7 +124,7 @@ def test_each_recipient_is_told_with_the_reply_that_it_got():
     ending = conclude(
         claim(3), Refused(NO, stage="RCPT"), Refused(spam, stage="BODY"), Refused(NO, stage="RCPT")
     )
-    told = [event for event in ending.events if isinstance(event, records.DeliveryRefused)]
+    told = [event for event in ending.events if isinstance(event, delivery_records.DeliveryRefused)]
     assert [(one.recipients, one.reply, one.stage) for one in told] == [
         (("r0@example.com", "r2@example.com"), "550 5.1.1 no", "RCPT"),
         (("r1@example.com",), "554 5.7.1 spam", "BODY"),

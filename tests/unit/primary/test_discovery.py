@@ -15,7 +15,8 @@ from msgspec.structs import replace
 
 from tideover.config.model import Config, Discover, Domain, Smtp
 from tideover.config.values import Endpoint
-from tideover.events.records import DiscoveryFull, DomainDiscovered, DomainLost, Event
+from tideover.events.domain_records import DiscoveryFull, DomainDiscovered, DomainLost
+from tideover.events.event import Event
 from tideover.primary.discovery import (
     AT_ONCE,
     MAX_REFUSED,

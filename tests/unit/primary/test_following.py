@@ -9,15 +9,15 @@ import pytest
 
 from tideover.config.model import Config, Domain
 from tideover.config.values import Endpoint
-from tideover.events.records import (
+from tideover.events.domain_records import (
     DnsRecovered,
     DnsTrouble,
-    Event,
     MxAlarm,
     MxAlarmCleared,
     MxChanged,
     RouteChanged,
 )
+from tideover.events.event import Event
 from tideover.primary.interface import NoRoute, Route, Trouble
 from tideover.primary.mx_sets import MOST_UNRESOLVED
 from tideover.primary.router import ConfigRouter

@@ -9,7 +9,8 @@ import pytest
 
 from tideover.config.model import Config, Domain
 from tideover.config.values import Endpoint
-from tideover.events.records import Event, RouteChanged
+from tideover.events.domain_records import RouteChanged
+from tideover.events.event import Event
 from tideover.primary.interface import NoRoute, Route, Trouble
 from tideover.primary.resolver import AddressAnswer, MxAnswer
 from tideover.primary.router import MAX_FOREIGN, ConfigRouter

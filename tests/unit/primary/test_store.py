@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tideover.events.records import Event, RouteMemoryTrouble
+from tideover.events.domain_records import RouteMemoryTrouble
+from tideover.events.event import Event
 from tideover.primary.found import Found
 from tideover.primary.interface import NextHop, Route
 from tideover.primary.mx_set import MxSet

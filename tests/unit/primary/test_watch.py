@@ -9,7 +9,8 @@ from virtual import clock, run
 
 from tideover.config.model import Config, Domain
 from tideover.config.values import Endpoint
-from tideover.events.records import Event, MxChanged, RouteTrouble
+from tideover.events.domain_records import MxChanged, RouteTrouble
+from tideover.events.event import Event
 from tideover.primary.pacer import Pacer
 from tideover.primary.resolver import MxAnswer
 from tideover.primary.router import ConfigRouter

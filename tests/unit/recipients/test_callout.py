@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tideover.events.records import CatchAllFound, Event
+from tideover.events.event import Event
+from tideover.events.recipient_records import CatchAllFound
 from tideover.recipients.facts import Fact, Facts, State
 from tideover.recipients.interface import Confidence
 from tideover.recipients.sources.callout import (

@@ -18,7 +18,8 @@ from tideover.config.model import (
     SourceFormat,
 )
 from tideover.config.values import Endpoint
-from tideover.events.records import Event, RecipientsFailed, RecipientsLoaded
+from tideover.events.event import Event
+from tideover.events.recipient_records import RecipientsFailed, RecipientsLoaded
 from tideover.recipients.answer import answer
 from tideover.recipients.directory import DirectoryTable
 from tideover.recipients.domain_table import DomainTable

@@ -11,7 +11,7 @@ import pytest
 
 from tideover.config.domains import UNREADABLE
 from tideover.config.load import load
-from tideover.events.records import DomainListLoaded, DomainListTrouble
+from tideover.events.domain_records import DomainListLoaded, DomainListTrouble
 from tideover.recipients.domain_copy import NAME
 from tideover.recipients.domain_list import DomainList
 from tideover.recipients.domain_rows import from_csv, from_json, from_rows

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tideover.events.records import AddressesDamaged, AddressesTrouble, Event
+from tideover.events.event import Event
+from tideover.events.recipient_records import AddressesDamaged, AddressesTrouble
 from tideover.recipients import facts as facts_module
 from tideover.recipients.facts import Fact, Facts, State
 from tideover.recipients.facts_file import merged

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tideover.events.delivery_records import Delivered, DeliveryDeferred, DeliveryRefused
 from tideover.events.encoding import encode
-from tideover.events.records import Delivered, DeliveryDeferred, DeliveryRefused, Event
+from tideover.events.event import Event
 from tideover.events.stream import EventStream
 from tideover.recipients.facts import Facts
 from tideover.recipients.interface import Confidence

@@ -167,4 +167,6 @@ def test_I8_nobody_is_accepted_whom_no_source_names(said, minimum, swallow):
 
 
 def test_the_surest_of_several_minima():
-    assert surest([Confidence.CATCH_ALL, Confidence.HASHED, Confidence.PATTERN]) is Confidence.HASHED
+    assert (
+        surest([Confidence.CATCH_ALL, Confidence.HASHED, Confidence.PATTERN]) is Confidence.HASHED
+    )

@@ -22,7 +22,8 @@ from typing import Any, Final, Protocol, TypeVar
 from msgspec import Struct
 
 from tideover.events.clock import now as wall_clock
-from tideover.events.records import CatchAllFound, EventSink
+from tideover.events.event import EventSink
+from tideover.events.recipient_records import CatchAllFound
 from tideover.recipients.facts import GOOD_FOR, Fact, Facts, State
 from tideover.recipients.interface import Confidence, Match
 from tideover.recipients.sources.interface import SourceError

@@ -10,7 +10,8 @@ refused is refused.
 from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
-from tideover.events.records import Delivered, DeliveryRefused, Event
+from tideover.events.delivery_records import Delivered, DeliveryRefused
+from tideover.events.event import Event
 from tideover.recipients.facts import GOOD_FOR, Fact, Facts, State
 from tideover.recipients.interface import Confidence, Match
 from tideover.recipients.names import local_key

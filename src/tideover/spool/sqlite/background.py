@@ -13,7 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from tideover.events.records import EventSink, SpoolTrouble
+from tideover.events.event import EventSink
+from tideover.events.records import SpoolTrouble
 from tideover.spool.interface import SpoolError
 from tideover.spool.sqlite.accept import delete_staged
 from tideover.spool.sqlite.connection import connect_reader

@@ -13,7 +13,8 @@ from typing import Final, NamedTuple
 
 from msgspec.json import Decoder
 
-from tideover.events.records import EventSink, SpoolSalvaged
+from tideover.events.event import EventSink
+from tideover.events.records import SpoolSalvaged
 from tideover.spool.ids import IdSource
 from tideover.spool.interface import SpoolUnusable
 from tideover.spool.sqlite.background import Background, check, suspect_mark

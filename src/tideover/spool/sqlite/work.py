@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from sqlite3 import Connection
 from typing import ClassVar, Generic, Self, TypeVar
 
-from tideover.events.records import Event
+from tideover.events.event import Event
 
 T = TypeVar("T")
 

@@ -25,7 +25,8 @@ from threading import Thread
 from typing import Any, Final
 
 from tideover.events.clock import now
-from tideover.events.records import Event, EventSink, SpoolRecovered, SpoolTrouble
+from tideover.events.event import Event, EventSink
+from tideover.events.records import SpoolRecovered, SpoolTrouble
 from tideover.spool.interface import SpoolError, SpoolUnavailable
 from tideover.spool.sqlite.trouble import spool_error
 from tideover.spool.sqlite.upkeep import Upkeep
