@@ -73,12 +73,16 @@ class Mariadb:
 
     def __enter__(self) -> Self:
         self.start()
-        self.execute(
-            "CREATE DATABASE mail CHARACTER SET utf8mb4",
-            f"CREATE USER reader@'%' IDENTIFIED BY '{PASSWORD}'",
-            "GRANT SELECT ON mail.* TO reader@'%'",
-            database=None,
-        )
+        try:
+            self.execute(
+                "CREATE DATABASE mail CHARACTER SET utf8mb4",
+                f"CREATE USER reader@'%' IDENTIFIED BY '{PASSWORD}'",
+                "GRANT SELECT ON mail.* TO reader@'%'",
+                database=None,
+            )
+        except BaseException:
+            self.stop()  # __exit__ is not called
+            raise
         return self
 
     def __exit__(

@@ -70,9 +70,13 @@ class Postgresql:
 
     def __enter__(self) -> Self:
         self.start()
-        self.execute("CREATE DATABASE mail", database="postgres")
-        self.execute(f"CREATE USER reader PASSWORD '{PASSWORD}'")
-        self.execute("ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO reader")
+        try:
+            self.execute("CREATE DATABASE mail", database="postgres")
+            self.execute(f"CREATE USER reader PASSWORD '{PASSWORD}'")
+            self.execute("ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO reader")
+        except BaseException:
+            self.stop()  # __exit__ is not called
+            raise
         return self
 
     def __exit__(

@@ -118,7 +118,11 @@ class Slapd:
 
     def __enter__(self) -> Self:
         self.start()
-        self.add(_TREE)
+        try:
+            self.add(_TREE)
+        except BaseException:
+            self.stop()  # __exit__ is not called
+            raise
         return self
 
     def __exit__(
