@@ -13,7 +13,7 @@ BENCH_ARGS ?=
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ldap run test slow crash lint types fmt docs bench coverage lock clean
+.PHONY: help setup run test slow crash lint types fmt docs bench coverage lock clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -21,9 +21,6 @@ help: ## show this list
 		while IFS="$$(printf '\t')" read -r name text; do printf '  make %-9s %s\n' "$$name" "$$text"; done
 
 setup: $(RUNTIME) ## make .venv with the pinned dependencies and .venv/bin/tideover
-
-ldap: $(RUNTIME) ## add what ldap: sources need (Debian: libldap2-dev libsasl2-dev python3-dev gcc)
-	$(PIP) install --quiet --require-hashes -r requirements-ldap.txt
 
 run: $(RUNTIME) ## serve example.com from ./var and print what to try next
 	$(BIN)/tideover serve --try var --log-format text

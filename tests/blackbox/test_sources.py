@@ -9,7 +9,6 @@ import pytest
 import sources
 from sources import daemon_of
 
-from tideover.recipients.sources.ldap import ldap_missing
 from tideover.testing import mariadb, postgresql, slapd
 from tideover.testing.sink import Sink
 from wire import Wire
@@ -21,7 +20,7 @@ def needs(missing):
     return [pytest.mark.interop, pytest.mark.skipif(bool(missing), reason=str(missing))]
 
 
-LDAP = needs(slapd.why_missing() or ldap_missing())
+LDAP = needs(slapd.why_missing())
 POSTGRESQL, MARIADB = needs(postgresql.why_missing()), needs(mariadb.why_missing())
 KINDS = [
     pytest.param(sources.File, id="file"),

@@ -6,7 +6,6 @@ some of them and needs some.
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from importlib.util import find_spec
 from typing import Final
 
 from tideover.config.document import Location
@@ -39,10 +38,6 @@ _URLS: Final = {
 _GET_SIGNER: Final = (
     "a feed needs feed_signer: the public key that `tideover recipients export` prints where the "
     "feed is made"
-)
-LDAP_MISSING: Final = (
-    'it needs the Python package sansldap, which is not installed: run "make ldap", or install the '
-    'extra "ldap" with pip'
 )
 _NO_DETAILS: Final = Source()
 
@@ -92,8 +87,6 @@ class SourceRules:
         if kind in ("ldap", "sql") and source not in self._sources:
             wanted = "url and query" if kind == "sql" else "url and base"
             return f'its details are missing: add [sources."{source}"] with {wanted}'
-        if kind == "ldap" and find_spec("sansldap") is None:
-            return LDAP_MISSING
         url = source_rest(source) if kind == "feed" else source
         if details.password_file and url.startswith("http:") and not is_loopback_url(url):
             return "its token would travel in clear: use https:, or leave password_file out"

@@ -151,17 +151,6 @@ def test_mistakes_between_sources_and_domains(write, tmp_path, text, said):
     assert all(line.startswith("line ") for line in found), found
 
 
-def test_without_its_library_ldap_is_a_mistake_that_says_what_to_install(write, monkeypatch):
-    monkeypatch.setattr(sources, "find_spec", lambda _: None)
-    found = mistakes(write(LDAP + domain("ldap:l")))
-    assert found == [
-        (
-            'line 9: domains."a.example".recipients[0]: it needs the Python package sansldap, '
-            'which is not installed: run "make ldap", or install the extra "ldap" with pip'
-        )
-    ]
-
-
 def test_details_meet_the_sources_of_domains_whatever_the_path_is_written_like(write, tmp_path):
     text = '[sources."file:lists/{domain}"]\nrefresh = "7m"\n' + domain("file:lists/{domain}")
     config = load(write(text))

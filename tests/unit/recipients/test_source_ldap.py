@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tideover.config.model import Source
-from tideover.recipients.sources import ldap
 from tideover.recipients.sources.interface import SourceError
-from tideover.recipients.sources.ldap import LdapAsker, LdapLoader, ldap_missing
+from tideover.recipients.sources.ldap import LdapLoader
 from tideover.recipients.sources.ldap_query import (
     address_in,
     base_of,
@@ -132,21 +131,6 @@ def test_where_active_directory_keeps_no_mailboxes() -> None:
     assert not leaves_gap("ldap://DomainDnsZones.example.com/DC=DomainDnsZones,DC=example,DC=com")
     assert leaves_gap("ldap://branch.example.com/OU=Branch,DC=example,DC=com")
     assert leaves_gap("ldap://[")
-
-
-def test_without_the_library_one_line_says_what_to_install(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    assert ldap_missing() is None
-    monkeypatch.setattr(ldap, "find_spec", lambda name: None)
-    missing = ldap_missing()
-    assert missing is not None
-    assert "pip install tideover[ldap]" in missing
-    assert "\n" not in missing
-    with pytest.raises(SourceError, match="pip install"):
-        asyncio.run(LdapLoader("ldap:x", source()).load(None, lambda _: None))
-    with pytest.raises(SourceError, match="pip install"):
-        asyncio.run(LdapAsker("ldap:x", source()).ask("example.com", ["ada"]))
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\nsecond line", b"\xff\xfe"])

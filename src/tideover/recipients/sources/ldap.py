@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
 from typing import Final
 
 from tideover.config.model import Source
@@ -22,13 +21,6 @@ from tideover.recipients.sources.ldap_query import (
 from tideover.recipients.sources.secret import read_password
 
 _SHOWN: Final = 200
-
-
-def ldap_missing() -> str | None:
-    """What to install before LDAP can be used, in one line; None when it is there."""
-    if find_spec("sansldap") is None:
-        return 'ldap: needs the Python package sansldap: "make ldap", or pip install tideover[ldap]'
-    return None
 
 
 class LdapLoader:
@@ -140,8 +132,6 @@ class LdapAsker:
 
 async def _opened(settings: Source) -> LdapConnection:
     """A connection that has said who it is, within the time of one lookup."""
-    if missing := ldap_missing():
-        raise SourceError(missing)
     server = server_of(settings)
     try:
         async with asyncio.timeout(settings.lookup_timeout):
