@@ -2,7 +2,6 @@ from base64 import b64encode
 
 import pytest
 
-from tideover.config import sources
 from tideover.config.check import warnings
 from tideover.config.explain import in_force
 from tideover.config.load import load
@@ -12,11 +11,6 @@ TOP = 'hostname = "mx2.example.org"\ndata_dir = "d"\nuser = "root"\n'
 KEY = b64encode(bytes(32)).decode()
 SQL = '[sources."sql:p"]\nurl = "sqlite:p.db"\nquery = "SELECT address FROM people"\n'
 LDAP = '[sources."ldap:l"]\nurl = "ldap://127.0.0.1"\nbase = "dc=example"\n'
-
-
-@pytest.fixture(autouse=True)
-def with_ldap(monkeypatch):
-    monkeypatch.setattr(sources, "find_spec", lambda name: name)
 
 
 @pytest.fixture
