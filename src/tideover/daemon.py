@@ -7,14 +7,14 @@ import socket
 import time
 from collections.abc import Iterable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from tideover import __version__
 from tideover.config.load import Loaded, load_to_serve
 from tideover.config.mistakes import ConfigError
-from tideover.config.model import Domain
+from tideover.config.model import Config, Domain
 from tideover.config.reload import restart_needed
 from tideover.console.server import Console
 from tideover.console.server import Prepared as PreparedWeb
@@ -129,7 +129,7 @@ class Daemon:
         files, emit = self._loaded.config, self._emit
         self._list = DomainList(files, self._path.parent, emit, time.time)
         await self._list.restore()
-        self.config = self._list.joined(files)
+        self.config = self._joined()
         store = await PrimaryStore.open(files.data_dir, emit)
         stack.push_async_callback(store.close)
         self._router = ConfigRouter(self.config, self._resolver, emit, store=store)
@@ -182,6 +182,13 @@ class Daemon:
             clock=time.time,
         )
         self._listeners = Listeners(self._house)
+
+    def _joined(self) -> Config:
+        """The configuration of the files and the list, with domains of its own: what is discovered
+        is added to these, and must never pass for what the files say.
+        """
+        config = self._list.joined(self._loaded.config)
+        return replace(config, domains=dict(config.domains))
 
     # What the parts tell each other
 
@@ -322,7 +329,7 @@ class Daemon:
         change while running stays as it is.
         """
         async with self._using:
-            fresh = self._list.joined(self._loaded.config)
+            fresh = self._joined()
             self._discovery.adopt(fresh)
             self.config = fresh
             self._console.level = fresh.log.level
