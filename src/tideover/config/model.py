@@ -209,7 +209,7 @@ class Source:
         _doc("Time between two loads. Default: 1s for a file, 5m otherwise; a feed says its own."),
     ] = None
     retry: Annotated[
-        Timeout, _doc("Time to the next try after a failed load; doubles up to an hour.")
+        Timeout, _doc("Time to the next try after a failed load; doubles up to refresh.")
     ] = 10.0
     timeout: Annotated[Timeout, _doc("How long one load may take.")] = 300.0
     lookup_timeout: Annotated[Timeout, _doc("How long one lookup may take.")] = 10.0

@@ -194,9 +194,9 @@ class LoadedSource:
     def failed(self, trouble: str, now: float, longest: float) -> None:
         """The source could not be read."""
         self.trouble = trouble
-        pause = min(self.retry * 2.0 ** min(self.failures, 20), max(longest, self.retry))
+        pause = min(self.retry * 2.0 ** min(self.failures, 20), longest, self.refresh)
         self.failures += 1
-        self._tried(now, min(pause, max(self.refresh, self.retry)))
+        self._tried(now, pause)
 
     def left_as_it_is(self, now: float) -> None:
         """Nobody will load it here: what was restored is all that there is."""

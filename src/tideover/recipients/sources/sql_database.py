@@ -63,7 +63,7 @@ class Database:
         self._connect_timeout = connect_timeout
         self._secret: str | None = None
         self._work = threading.local()
-        self._engine = self._sqlite(kept) if self._is_sqlite() else self._server(kept)
+        self._engine = self._sqlite() if self._is_sqlite() else self._server(kept)
 
     @contextmanager
     def reading(self, stop: Stop) -> "Iterator[Connection]":
@@ -138,7 +138,7 @@ class Database:
                         lambda: stop.is_set or time.monotonic() > end, _SQLITE_STEPS
                     )
 
-    def _sqlite(self, kept: int) -> "Engine":
+    def _sqlite(self) -> "Engine":
         path = Path(source_rest(self._settings.url or ""))
         uri = f"file:{quote(str(path))}?mode=ro"
 
@@ -152,7 +152,8 @@ class Database:
                 uri, uri=True, timeout=self._connect_timeout, check_same_thread=False
             )
 
-        return _engine("sqlite://", kept, self._connect_timeout, creator=opened)
+        # opened anew each time: a file that was replaced is another file
+        return _engine("sqlite://", 0, self._connect_timeout, creator=opened)
 
     def _server(self, kept: int) -> "Engine":
         from sqlalchemy import event
