@@ -31,14 +31,20 @@ class Got:
 
 
 class Sink:
-    """Listens on 127.0.0.1 while it is entered. `messages` grows in the order of arrival.
+    """Listens on `host` while it is entered. `messages` grows in the order of arrival.
 
     `users`, local parts, are the only recipients that it takes; None: it takes all.
     """
 
     def __init__(
-        self, port: int, offers: tuple[str, ...] = OFFERS, *, users: Collection[str] | None = None
+        self,
+        port: int,
+        offers: tuple[str, ...] = OFFERS,
+        *,
+        users: Collection[str] | None = None,
+        host: str = "127.0.0.1",
     ) -> None:
+        self.host = host
         self.port = port
         self.users = users
         self.offers = offers
@@ -94,7 +100,7 @@ class Sink:
 
     async def _listen(self) -> asyncio.Server:
         return await self._loop.create_server(
-            lambda: _Session(self, self._transports), "127.0.0.1", self.port, backlog=200
+            lambda: _Session(self, self._transports), self.host, self.port, backlog=200
         )
 
     async def _close(self) -> None:
