@@ -179,12 +179,15 @@ class DirectoryTable:
             )
         table = self._table(name, settings, now)
         said = await table.ask(local, now)
-        down = finding
+        up = down = finding
         if finding.verdict is not Verdict.CLOSED:
-            down = table.decide(local, [_when_down(says) for says in said], now)
+            up = table.decide(
+                local, [_when(says, "the primary would be asked") for says in said], now
+            )
+            down = table.decide(local, [_when(says, "the primary is down") for says in said], now)
         return Explanation(
             address=address,
-            primary_up=finding,
+            primary_up=up,
             primary_down=down,
             sources=tuple(map(_shown, said, table.sources)),
         )
@@ -247,12 +250,10 @@ class DirectoryTable:
         raise KeyError(domain)
 
 
-def _when_down(says: Says) -> Says:
-    """The same, while the primary can't be asked."""
+def _when(says: Says, what: str) -> Says:
+    """The same, with what would become of a question that the primary has not answered yet."""
     if source_kind(says.source) == "callout" and says.match is None:
-        return Says(
-            says.source, None, Silence.UNSURE, "the primary can't be asked while it is down"
-        )
+        return Says(says.source, None, Silence.UNSURE, what)
     return says
 
 
