@@ -162,6 +162,7 @@ class Daemon:
             router=self._router,
             primaries=self,
             primary_up=self.dispatcher.primary_up,
+            destination_up=self.dispatcher.destination_up,
             stream=self._stream,
             tls=self._tls,
             stack=stack,

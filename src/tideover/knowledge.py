@@ -75,6 +75,7 @@ class Knowledge:
         router: Router,
         primaries: Primaries,
         primary_up: Callable[[str], bool | None],
+        destination_up: Callable[[str], bool | None],
         stream: EventStream,
         tls: ssl.SSLContext | None,
         stack: AsyncExitStack,
@@ -90,7 +91,7 @@ class Knowledge:
             source=_callout_settings(config),
             emit=emit,
             tls=tls,
-            primary_up=primary_up,
+            destination_up=destination_up,
         )
         stack.push_async_callback(callouts.close)
         knowledge = cls(

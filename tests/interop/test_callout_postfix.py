@@ -73,7 +73,7 @@ class House:
             source=Source(**{"max_rate": 10_000, **source}),
             emit=self.events.append,
             tls=opportunistic_context(),
-            primary_up=lambda _: self.up,
+            destination_up=lambda _: self.up,
         )
         asker = CalloutAsker(facts, callouts, self.events.append, clock=lambda: self.now)
         try:

@@ -38,7 +38,7 @@ class Rig:
             source=source or Source(max_rate=10_000),
             emit=self.events.append,
             tls=opportunistic_context(),
-            primary_up=lambda _: self.up,
+            destination_up=lambda _: self.up,
         )
 
     async def ask(self, local: str, **more) -> Answer:
@@ -272,7 +272,7 @@ def test_when_mail_reaches_it_again_it_is_not_left_alone_for_long() -> None:
             one.up = None
             await one.fails(Unavailable)
             destination = next(iter(one.callouts._destinations.values()))
-            destination._not_before += 50.0
+            destination.past.not_before += 50.0
             await peer.start()
             one.up = True
             await one.fails(Unavailable, match="left alone")
@@ -333,7 +333,7 @@ def test_a_reload_ends_old_connections_and_uses_the_new_settings() -> None:
                 router=one.router,
                 hostname="other.example.org",
                 outbound=settings(),
-                source=Source(max_rate=1),
+                source=Source(max_rate=2),
             )
             await one.ask("user")
             await one.fails(Unavailable, match="most allowed")
@@ -341,6 +341,39 @@ def test_a_reload_ends_old_connections_and_uses_the_new_settings() -> None:
                 while "QUIT" not in peer.commands:
                     await asyncio.sleep(0.01)
             assert "EHLO other.example.org" in peer.commands
+
+    run(scenario)
+
+
+def test_a_reload_that_changes_nothing_of_them_ends_no_connection() -> None:
+    async def scenario() -> None:
+        async with Peer() as peer, rig(peer, source=Source(max_rate=2)) as one:
+            for _ in range(2):
+                await one.ask("user")
+                one.callouts.reconfigure(
+                    router=one.router,
+                    hostname="mx2.example.org",
+                    outbound=settings(),
+                    source=Source(max_rate=2),
+                )
+            await one.fails(Unavailable, match="most allowed")
+            assert peer.connections == 1
+
+    run(scenario)
+
+
+def test_a_host_that_is_no_next_hop_any_more_is_not_asked_on_a_kept_connection() -> None:
+    async def scenario() -> None:
+        async with Peer() as old, Peer() as new, rig(old) as one:
+            assert await one.ask("user") is Answer.TAKEN
+            new.behave = only("other")
+            one.router.table[DOMAIN] = route_to(new.port, key=one.router.table[DOMAIN].key)
+            assert await one.ask("user") is Answer.REFUSED
+            async with asyncio.timeout(5):
+                while old.open_connections:
+                    await asyncio.sleep(0.01)
+            assert (old.connections, new.connections) == (1, 1)
+            assert old.commands[-1] == "QUIT"
 
     run(scenario)
 

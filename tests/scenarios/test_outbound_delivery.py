@@ -1,6 +1,10 @@
 """Mail goes home: octet by octet, with its parameters, once, whatever the server is like."""
 
+import asyncio
+import time
+
 import pytest
+from msgspec.structs import replace
 from outbound_rig import BODY, DOMAIN, TRACE, Rig, route_to, run
 
 from tideover.events import delivery_records
@@ -292,5 +296,33 @@ def test_two_domains_of_one_primary_share_a_destination():
                 assert set(rig.dispatcher.status()) == {"a.example", "b.example"}
             assert peer.connections == 1
             assert len(rig.routes.asked) == 2
+
+    run(scenario)
+
+
+def test_that_a_primary_is_down_is_not_known_of_a_domain_whose_route_has_run_out() -> None:
+    """Without mail it is not asked for again, so the domain may have another primary by now."""
+
+    async def scenario() -> None:
+        here, gone = "here.example", "gone.example"
+        async with Peer() as peer:
+            soon = replace(route_to(peer.port), expires_at=time.time() + 0.5)
+            rig = Rig({here: soon, gone: soon})
+            async with rig.running():
+                for domain in (here, gone):
+                    await rig.put(f"user@{domain}")
+                await rig.told(delivery_records.Delivered, 2)
+                assert rig.dispatcher.primary_up(gone) is True
+                assert rig.dispatcher.primary_up("never.example") is None
+                await peer.__aexit__(None, None, None)
+                rig.routes.table[here] = route_to(peer.port)
+                await rig.put(f"user@{here}")
+                async with asyncio.timeout(10):
+                    while rig.dispatcher.primary_up(gone) is not None:
+                        await asyncio.sleep(0.02)
+                    while rig.dispatcher.primary_up(here) is not False:
+                        await asyncio.sleep(0.02)
+                assert rig.dispatcher.destination_up(soon.key) is False
+                assert rig.dispatcher.primary_up(gone) is None
 
     run(scenario)

@@ -20,7 +20,7 @@ from tideover.events.clock import now as wall_clock
 from tideover.events.event import EventSink
 from tideover.events.recipient_records import CalloutsRefused
 from tideover.message.envelope import Recipient
-from tideover.outbound.callout_destination import Destination
+from tideover.outbound.callout_destination import Destination, Past
 from tideover.outbound.connection import ConnectionFailed, host_text
 from tideover.outbound.transport import connect
 from tideover.primary.interface import Route, Router
@@ -41,8 +41,8 @@ _FAREWELL: Final = 1.0  # when the daemon stops
 class Callouts:
     """The `Prober` of `recipients.sources.callout`. `close` it at the end.
 
-    `source` is the configuration of the source `callout`; `primary_up` says of a domain whether
-    its primary is up, None when that is not known.
+    `source` is the configuration of the source `callout`; `destination_up` says of a route's key
+    whether mail reaches it, None when that is not known.
     """
 
     def __init__(
@@ -54,13 +54,13 @@ class Callouts:
         source: Source,
         emit: EventSink,
         tls: ssl.SSLContext | None,
-        primary_up: Callable[[str], bool | None],
+        destination_up: Callable[[str], bool | None],
         clock: Callable[[], float] = wall_clock,
     ) -> None:
         self._router = router
         self._emit = emit
         self._tls = tls
-        self._primary_up = primary_up
+        self._destination_up = destination_up
         self._clock = clock
         self._destinations: dict[str, Destination] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -69,12 +69,14 @@ class Callouts:
     def reconfigure(
         self, *, router: Router, hostname: str, outbound: Outbound, source: Source
     ) -> None:
-        """Use these from the next question on."""
+        """Use these from the next question on. What was asked lately still counts."""
         self._router = router
+        if (hostname, outbound, source) == self._settings:
+            return
         self._set(hostname, outbound, source)
-        for destination in self._destinations.values():
+        for key, destination in self._destinations.items():
             destination.retire()
-        self._destinations = {}
+            self._destinations[key] = self._make(destination.past)
 
     async def probe(self, domain: str, local: str, *, background: bool = False) -> Probed:
         """As `Prober.probe`. `domain` in A-labels, `local` unquoted.
@@ -83,12 +85,12 @@ class Callouts:
             Unavailable: the primary can't be asked now, or may not.
             SourceError: what it said is no answer.
         """
-        up = self._primary_up(domain)
-        if up is False:
-            raise Unavailable("the primary is down")
         route = await self._router.route(domain, now=self._clock())
         if not isinstance(route, Route):
             raise Unavailable(route.text)
+        up = self._destination_up(route.key)
+        if up is False:
+            raise Unavailable("the primary is down")
         destination = self._destinations.get(route.key)
         if destination is None:
             self._forget_quiet_ones()
@@ -116,7 +118,7 @@ class Callouts:
     # Parts
 
     def _set(self, hostname: str, outbound: Outbound, source: Source) -> None:
-        self._source = source
+        self._settings = hostname, outbound, source
         settings = replace(
             outbound,
             connect_timeout=min(outbound.connect_timeout, _CONNECT),
@@ -124,9 +126,11 @@ class Callouts:
         )
         self._connect = partial(connect, hostname=hostname, settings=settings, context=self._tls)
 
-    def _make(self) -> Destination:
-        source = self._source
-        return Destination(self._connect, source.max_lookups, source.max_rate, self._spawn)
+    def _make(self, past: Past | None = None) -> Destination:
+        _, _, source = self._settings
+        return Destination(
+            self._connect, source.max_lookups, source.max_rate, self._spawn, past=past
+        )
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -163,8 +167,8 @@ class Callouts:
 
     def _tell_refused(self, destination: Destination, domain: str, host: str, reply: str) -> None:
         """Once, until it answers."""
-        if not destination.told:
-            destination.told = True
+        if not destination.past.told:
+            destination.past.told = True
             self._emit(CalloutsRefused(domain=domain, host=host, reply=reply))
 
 

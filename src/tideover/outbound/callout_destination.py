@@ -49,10 +49,29 @@ class _Kept:
         return self.refusals >= REFUSALS or self.connection.transactions >= QUESTIONS
 
 
+class Past:
+    """What one primary was asked, and why it is left alone. Times are those of the loop.
+
+    `asked`: when it was, in the last minute. `told`: whether an operator heard that it refuses to
+    be asked.
+    """
+
+    __slots__ = ("asked", "not_before", "pause", "refused_until", "told", "trouble")
+
+    def __init__(self) -> None:
+        self.asked: deque[float] = deque()
+        self.told = False
+        self.pause = 0.0
+        self.not_before = 0.0
+        self.refused_until = 0.0
+        self.trouble = ""
+
+
 class Destination:
     """One primary. `most`: connections at once; `rate`: questions a minute.
 
-    `connect` makes a connection, `spawn` starts a task that ends within seconds.
+    `connect` makes a connection, `spawn` starts a task that ends within seconds. `past` is
+    that of the one whose place it takes.
     """
 
     def __init__(
@@ -61,20 +80,16 @@ class Destination:
         most: int,
         rate: int,
         spawn: Callable[[Coroutine[Any, Any, None]], None],
+        *,
+        past: Past | None = None,
     ) -> None:
-        self.told = False
-        """Whether it was told that it refuses to be asked."""
+        self.past = past or Past()
         self._connect = connect
         self._rate = rate
         self._spawn = spawn
         self._slots = asyncio.Semaphore(most)  # held by each open connection that is not idle
         self._asking = 0
         self._idle: list[_Kept] = []
-        self._asked: deque[float] = deque()  # when, in the last minute
-        self._pause = 0.0
-        self._not_before = 0.0
-        self._refused_until = 0.0
-        self._trouble = ""
         self._retired = False
         self._loop = asyncio.get_running_loop()
 
@@ -92,7 +107,7 @@ class Destination:
             SourceError: it can't be asked for such an address.
         """
         if surely_up:
-            self._not_before = min(self._not_before, self._loop.time() + FIRST_PAUSE)
+            self.past.not_before = min(self.past.not_before, self._loop.time() + FIRST_PAUSE)
         self._check_pause()
         self._count(background=background)
         self._asking += 1
@@ -112,25 +127,25 @@ class Destination:
 
     def failed(self, why: str) -> None:
         """It could not be asked: leave it alone for a while, each time longer."""
-        self._pause = min(max(FIRST_PAUSE, self._pause * 2), LONGEST_PAUSE)
-        self._not_before = self._loop.time() + self._pause
-        self._trouble = why
+        self.past.pause = min(max(FIRST_PAUSE, self.past.pause * 2), LONGEST_PAUSE)
+        self.past.not_before = self._loop.time() + self.past.pause
+        self.past.trouble = why
 
     def answered(self) -> None:
         """It gave an answer."""
-        self._pause = 0.0
-        self.told = False
+        self.past.pause = 0.0
+        self.past.told = False
 
     def refused(self, why: str) -> None:
         """It does not want to be asked."""
-        self._refused_until = self._loop.time() + LONGEST_PAUSE
-        self._trouble = why
+        self.past.refused_until = self._loop.time() + LONGEST_PAUSE
+        self.past.trouble = why
 
     def quiet(self) -> bool:
         """Whether nothing is lost when it is forgotten."""
         self._forget_old()
-        left_alone = self._loop.time() < max(self._not_before, self._refused_until)
-        return not (self._asking or self._idle or self._asked or left_alone)
+        left_alone = self._loop.time() < max(self.past.not_before, self.past.refused_until)
+        return not (self._asking or self._idle or self.past.asked or left_alone)
 
     def retire(self) -> None:
         """End all connections, those in use after their question."""
@@ -141,20 +156,20 @@ class Destination:
     # When
 
     def _check_pause(self) -> None:
-        left = max(self._not_before, self._refused_until) - self._loop.time()
+        left = max(self.past.not_before, self.past.refused_until) - self._loop.time()
         if left > 0:
-            raise Unavailable(f"{self._trouble}; left alone for {left:.0f} s")
+            raise Unavailable(f"{self.past.trouble}; left alone for {left:.0f} s")
 
     def _forget_old(self) -> None:
-        while self._asked and self._asked[0] <= self._loop.time() - _MINUTE:
-            self._asked.popleft()
+        while self.past.asked and self.past.asked[0] <= self._loop.time() - _MINUTE:
+            self.past.asked.popleft()
 
     def _count(self, *, background: bool) -> None:
         self._forget_old()
         allowed = max(1, self._rate // 2) if background else self._rate
-        if len(self._asked) >= allowed:
-            raise Unavailable(f"asked {len(self._asked)} times in a minute, the most allowed")
-        self._asked.append(self._loop.time())
+        if len(self.past.asked) >= allowed:
+            raise Unavailable(f"asked {len(self.past.asked)} times in a minute, the most allowed")
+        self.past.asked.append(self._loop.time())
 
     # Connections
 
@@ -174,8 +189,11 @@ class Destination:
                 kept = self._idle.pop()
                 if kept.timer is not None:
                     kept.timer.cancel()
-                if kept.connection.usable():
+                if not kept.connection.usable():
+                    continue
+                if kept.connection.hop in hops:
                     return kept
+                self._spawn(kept.connection.quit())  # a host that is no next hop any more
             return _Kept(await self._open(hops))
         except BaseException:
             self._slots.release()

@@ -153,11 +153,18 @@ class Dispatcher:
         }
 
     def primary_up(self, domain: str) -> bool | None:
-        """Whether a domain's primary is up, as far as we know without asking it."""
+        """Whether a domain's primary is up, as far as we know without asking it. Where no mail
+        waits its route is not asked for again, and may lead to another one by now: None.
+        """
         lane = self._lanes.get(domain)
-        if lane is None or lane.destination is None:
+        if lane is None or lane.destination is None or lane.stale:
             return None
-        match lane.destination.status().state:
+        return self.destination_up(lane.destination.key)
+
+    def destination_up(self, key: str) -> bool | None:
+        """Whether the destination of routes with this key is up, as far as we know."""
+        destination = self._routing.destinations.get(key)
+        match destination.state if destination is not None else None:
             case PrimaryState.UP | PrimaryState.RECOVERING:
                 return True
             case PrimaryState.DOWN:
