@@ -6,8 +6,9 @@ more seldom. A file system that hangs holds up this clockwork, and nothing else.
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from itertools import islice
-from typing import Final, Protocol, runtime_checkable
+from typing import Final, Protocol, cast, runtime_checkable
 
 from tideover.recipients.loaded import LoadedSource
 from tideover.recipients.report import Refreshed
@@ -28,6 +29,12 @@ class Quick(Protocol):
         ...
 
 
+@cache
+def is_quick(loader: type[object]) -> bool:
+    """Whether loaders of this class are `Quick`; to ask that of 100,000 instances takes seconds."""
+    return issubclass(loader, Quick)
+
+
 _Outcome = Prepared | SourceError | None
 
 
@@ -38,11 +45,18 @@ class FileWatch:
         self._taking = taking
         self._clock = clock
         self._known: dict[LoadedSource, None] = {}
+        self._hurried: dict[LoadedSource, None] = {}
+        self._hurry = self.hurry  # one object for all
         self._looking = asyncio.Lock()
 
     def add(self, source: LoadedSource) -> None:
         """Look after this one too."""
         self._known[source] = None
+        source.hurry = self._hurry
+
+    def hurry(self, source: LoadedSource) -> None:
+        """Somebody waits for this one, which was never read: it is the next."""
+        self._hurried[source] = None
 
     def remove(self, sources: Iterable[LoadedSource]) -> None:
         """Look after these no more."""
@@ -57,18 +71,23 @@ class FileWatch:
                 now = self._clock()
                 due = (s for s in known[start : start + RATE] if s.next_at <= now)
                 first = False
-                while batch := list(islice(due, _AT_ONCE)):
+                while batch := [*self._take_hurried(), *islice(due, _AT_ONCE)]:
                     first = first or any(source.tried_at is None for source in batch)
                     await self._poll(batch)
                 if not first and len(known) > RATE:
                     await asyncio.sleep(1.0)
             await asyncio.sleep(_TICK)
 
+    def _take_hurried(self) -> list[LoadedSource]:
+        hurried = [s for s in self._hurried if s in self._known and s.tried_at is None]
+        self._hurried.clear()
+        return hurried
+
     async def refresh(self, source: LoadedSource, *, confirmed: bool) -> Refreshed:
         """Look at one file now. `confirmed`: an operator knows that it shrank."""
-        before = source.loaded_at
+        before = source.lists
         await self._poll([source], confirmed=confirmed)
-        return outcome(source, changed=source.loaded_at != before)
+        return outcome(source, changed=source.lists is not before)
 
     async def _poll(self, sources: Sequence[LoadedSource], *, confirmed: bool = False) -> None:
         async with self._looking:
@@ -85,11 +104,15 @@ class FileWatch:
     def _look_at(
         self, sources: Sequence[LoadedSource], now: float, confirmed: bool
     ) -> list[_Outcome]:
-        return [self._look(source, now, confirmed) for source in sources]
+        found = [self._look(source, confirmed) for source in sources]
+        with self._taking.copies.together():
+            for source, what in zip(sources, found, strict=True):
+                if isinstance(what, Prepared):
+                    self._taking.keep(source, what, now)
+        return found
 
-    def _look(self, source: LoadedSource, now: float, confirmed: bool) -> _Outcome:
-        loader = source.loader
-        assert isinstance(loader, Quick)  # noqa: S101 - only such ones are added
+    def _look(self, source: LoadedSource, confirmed: bool) -> _Outcome:
+        loader = cast("Quick", source.loader)  # only such ones are added
         try:
             load = loader.look(None if source.kept or confirmed else source.version)
         except SourceError as error:
@@ -98,9 +121,7 @@ class FileWatch:
             return SourceError(f"a bug, please report it: {type(error).__name__}: {error}")
         if load is None:
             return None
-        ready = check(source, load, confirmed=confirmed)
-        self._taking.keep(source, ready, now)
-        return ready
+        return check(source, load, confirmed=confirmed)
 
     async def _failed(self, source: LoadedSource, trouble: str, now: float) -> None:
         if source.lists is None:

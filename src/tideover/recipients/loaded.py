@@ -7,7 +7,7 @@ Invariants
 """
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from tideover.config.model import Source
@@ -28,9 +28,9 @@ class LoadedSource:
     """
 
     __slots__ = (
-        "bad", "confirmable", "domain", "expires_at", "failures", "kept", "lists", "loaded_at",
-        "loader", "mistakes", "name", "next_at", "progress", "refresh", "refused", "retry",
-        "settings", "told", "tried_at", "trouble", "version", "waiting",
+        "bad", "confirmable", "domain", "expires_at", "failures", "hurry", "kept", "lists",
+        "loaded_at", "loader", "mistakes", "name", "next_at", "progress", "refresh", "refused",
+        "retry", "settings", "told", "tried_at", "trouble", "version", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -58,6 +58,7 @@ class LoadedSource:
         self.expires_at: float | None = None
         self.waiting: asyncio.Future[None] | None = None
         self.told: str | None = None
+        self.hurry: Callable[[LoadedSource], None] | None = None
 
     @property
     def key(self) -> str:
@@ -129,6 +130,8 @@ class LoadedSource:
 
     async def _first(self, domain: str, key: str, base: str | None, now: float) -> Says:
         """The source is being read for the first time: wait a little."""
+        if self.hurry is not None:
+            self.hurry(self)
         if not await self.first_read(FIRST_WAIT):
             return Says(self.name, None, Silence.UNSURE, "it is being read for the first time")
         said = self.says(domain, key, base, now)

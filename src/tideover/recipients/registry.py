@@ -13,7 +13,7 @@ from tideover.config.model import Config, Domain, Source
 from tideover.events.event import EventSink
 from tideover.recipients.copies import Copies
 from tideover.recipients.domain_table import AnySource
-from tideover.recipients.file_watch import FileWatch, Quick
+from tideover.recipients.file_watch import FileWatch, is_quick
 from tideover.recipients.loaded import LoadedSource
 from tideover.recipients.refresh import Refresher
 from tideover.recipients.sources.opening import Surroundings, belongs_to_one, open_source
@@ -59,7 +59,7 @@ class Registry:
 
     def clockwork(self, source: LoadedSource) -> FileWatch | Refresher:
         """Who loads it."""
-        return self._files if isinstance(source.loader, Quick) else self._refresher
+        return self._files if is_quick(type(source.loader)) else self._refresher
 
     def _source(self, text: str, domain: str, of: Domain) -> AnySource:
         settings = self._config.sources.get(text, _NO_DETAILS)
@@ -85,16 +85,16 @@ class Registry:
 
     async def start(self) -> None:
         """Open all sources, and read what can be read quickly."""
+        now = asyncio.get_running_loop().time
+        deadline = now() + START_WAIT
         for name, settings in self._config.domains.items():
             self.of(name, settings)
         loaded = [s for s in self._sources.values() if isinstance(s, LoadedSource)]
         if self._around.read_only:
             await self._read_only(loaded)
             return
-        now = asyncio.get_running_loop().time
-        deadline = now() + START_WAIT
         for source in loaded:
-            if not isinstance(source.loader, Quick) and now() < deadline:
+            if not is_quick(type(source.loader)) and now() < deadline:
                 await self._refresher.restore(source)
         self._work = asyncio.gather(self._files.run(), self._refresher.run())
         for source in loaded:
@@ -105,7 +105,7 @@ class Registry:
     async def _read_only(self, loaded: Iterable[LoadedSource]) -> None:
         """Files as they are, of all others the last good copy."""
         for source in loaded:
-            if isinstance(source.loader, Quick):
+            if is_quick(type(source.loader)):
                 await self._files.refresh(source, confirmed=False)
             else:
                 await self._refresher.restore(source)
