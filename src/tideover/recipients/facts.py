@@ -165,10 +165,12 @@ class Facts:
         await self.flush()
         return await self._ask([], self._file.page, domain, source, after, limit)
 
-    async def due_domains(self, source: str, limit: int) -> list[str]:
-        """Domains of which some address is due to be asked again, the longest due first."""
+    async def due_domains(self, source: str, limit: int, *, after: str = "") -> list[str]:
+        """Domains of which some address is due to be asked again, in their order, from behind
+        `after`.
+        """
         await self.flush()
-        return await self._ask([], self._file.due_domains, source, self._clock(), limit)
+        return await self._ask([], self._file.due_domains, source, after, self._clock(), limit)
 
     async def due(self, domain: str, source: str, limit: int) -> list[str]:
         """Local parts that are due to be asked again, the longest due first."""

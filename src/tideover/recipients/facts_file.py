@@ -122,9 +122,9 @@ class FactsFile:
         rows = self._all("page", (domain, source, after, limit))
         return [(str(row[0]), _fact(row[1:])) for row in rows]
 
-    def due_domains(self, source: str, at: float, limit: int) -> list[str]:
-        """Domains with facts that are due, the longest due first. Raises sqlite3.Error."""
-        return [str(row[0]) for row in self._all("due_domains", (source, at, limit))]
+    def due_domains(self, source: str, after: str, at: float, limit: int) -> list[str]:
+        """Domains with facts that are due, in their order. Raises sqlite3.Error."""
+        return [str(row[0]) for row in self._all("due_domains", (source, after, at, limit))]
 
     def due(self, source: str, domain: str, at: float, limit: int) -> list[str]:
         """Their local parts, the longest due first. Raises sqlite3.Error."""

@@ -349,6 +349,21 @@ def test_seeds_of_a_catch_all_wait_a_day(play) -> None:
     play(scenario)
 
 
+def test_domains_that_can_not_be_asked_keep_no_other_waiting(play, monkeypatch) -> None:
+    monkeypatch.setattr("tideover.recipients.sources.callout_keeper._DOMAINS", 2)
+
+    async def scenario(house: House) -> None:
+        for number in range(5):
+            name = f"a{number}.example"
+            await house.facts.seed(name, ["user"], SOURCE, until=NOW + 31 * DAY)
+        await house.facts.seed(DOMAIN, ["user"], SOURCE, until=NOW + 31 * DAY)
+        assert sum([await house.keeper.make_pass() for _ in range(4)]) == 1
+        await house.facts.seed(DOMAIN, ["other"], SOURCE, until=NOW + 31 * DAY)
+        assert sum([await house.keeper.make_pass() for _ in range(4)]) == 1, "and from the first"
+
+    play(scenario, "user")
+
+
 def test_it_runs_until_it_is_cancelled(play) -> None:
     async def scenario(house: House) -> None:
         pauses = []

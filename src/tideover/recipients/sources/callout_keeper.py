@@ -46,18 +46,23 @@ class CalloutKeeper:
         self._primary_up = primary_up
         self._clock = clock
         self._sleep = sleep
+        self._after = ""  # the domain at which the last pass ended; all were seen when it is ""
 
     async def run(self) -> None:
         """Make passes until cancelled."""
         while True:
             verified = await self.make_pass()
-            await self._sleep(_SHORT_PAUSE if verified else _PAUSE)
+            await self._sleep(_SHORT_PAUSE if verified or self._after else _PAUSE)
 
     async def make_pass(self) -> int:
-        """Verify what is due, some of each domain. Returns how many addresses were answered."""
+        """Verify what is due, some of each of the next domains, so that those that can't be asked
+        now keep no other waiting. Returns how many addresses were answered.
+        """
+        due = await self._facts.due_domains(SOURCE, _DOMAINS, after=self._after)
+        self._after = due[-1] if len(due) == _DOMAINS else ""
         domains = [
             domain
-            for domain in await self._facts.due_domains(SOURCE, _DOMAINS)
+            for domain in due
             if SOURCE in self._sources_of(domain) and self._primary_up(domain) is not False
         ]
         done = 0

@@ -45,7 +45,8 @@ DELETE FROM fact WHERE (domain, source, local) IN (
 )
 
 -- name: due_domains
-SELECT domain FROM fact WHERE source = ? AND due <= ? GROUP BY domain ORDER BY min(due) LIMIT ?
+SELECT DISTINCT domain FROM fact WHERE source = ? AND domain > ? AND due <= ?
+ORDER BY domain LIMIT ?
 
 -- name: due
 SELECT local FROM fact WHERE source = ? AND domain = ? AND due <= ? ORDER BY due LIMIT ?
