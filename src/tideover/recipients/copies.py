@@ -46,11 +46,15 @@ class Copies:
         self._lock = Lock()
         self._database: sqlite3.Connection | None = None
 
-    def get(self, source: str) -> tuple[Load, float] | None:
-        """The last good copy, and when it was loaded (Unix time)."""
+    def get(self, source: str, *, other_than: str | None = None) -> tuple[Load, float] | None:
+        """The last good copy, and when it was loaded (Unix time); None also if it is that of the
+        version `other_than`.
+        """
         with self._lock:
             row = self._execute(
-                "SELECT version, data, loaded_at FROM copy WHERE source = ?", (source,)
+                "SELECT version, data, loaded_at FROM copy"
+                " WHERE source = ? AND (version IS NULL OR version IS NOT ?)",
+                (source, other_than),
             )
         if row is None:
             return None
@@ -61,14 +65,16 @@ class Copies:
             return Load(lists=lists, version=version), loaded_at
         return None
 
-    def put(self, source: str, load: Load, lists: Mapping[str, Listing], loaded_at: float) -> None:
-        """Keep these lists, unless they are there already."""
+    def put(
+        self, source: str, version: str | None, lists: Mapping[str, Listing], loaded_at: float
+    ) -> None:
+        """Keep these lists, unless those of this version are there already."""
         if self._read_only:
             return
-        if load.version is not None:
+        if version is not None:
             known = "SELECT version, '', 0 FROM copy WHERE source = ? AND version = ?"
             with self._lock:
-                if self._execute(known, (source, load.version)) is not None:
+                if self._execute(known, (source, version)) is not None:
                     return
         texts = {
             domain: "\n".join(plain.write(listing))
@@ -81,7 +87,7 @@ class Copies:
         with self._lock:
             self._execute(
                 "INSERT OR REPLACE INTO copy VALUES (?, ?, ?, ?)",
-                (source, loaded_at, load.version, data),
+                (source, loaded_at, version, data),
             )
 
     @contextlib.contextmanager

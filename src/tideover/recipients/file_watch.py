@@ -18,6 +18,8 @@ from tideover.recipients.taking import Prepared, Taking, check, outcome
 RATE: Final = 2000
 _AT_ONCE: Final = 200
 _TICK: Final = 0.25
+_LOOKS: Final = 8
+"""Looks at a file that is being written, when an operator wants it read."""
 
 
 @runtime_checkable
@@ -26,6 +28,10 @@ class Quick(Protocol):
 
     def look(self, version: str | None) -> Load | None:
         """As `Loader.load`, at once; None also while the file is being written."""
+        ...
+
+    def is_unsettled(self, version: str | None) -> bool:
+        """Whether the last look found something else than `version`, and left it for the next."""
         ...
 
 
@@ -86,7 +92,12 @@ class FileWatch:
     async def refresh(self, source: LoadedSource, *, confirmed: bool) -> Refreshed:
         """Look at one file now. `confirmed`: an operator knows that it shrank."""
         before = source.lists
-        await self._poll([source], confirmed=confirmed)
+        loader = cast("Quick", source.loader)
+        for _ in range(_LOOKS):
+            await self._poll([source], confirmed=confirmed)
+            if not loader.is_unsettled(source.version):
+                break
+            await asyncio.sleep(_TICK)
         return outcome(source, changed=source.lists is not before)
 
     async def _poll(self, sources: Sequence[LoadedSource], *, confirmed: bool = False) -> None:
@@ -121,7 +132,11 @@ class FileWatch:
             return SourceError(f"a bug, please report it: {type(error).__name__}: {error}")
         if load is None:
             return None
-        return check(source, load, confirmed=confirmed)
+        # a file may have been cut short while we did not run
+        copies = self._taking.copies
+        kept = copies.get(source.key, other_than=load.version) if source.lists is None else None
+        before = kept[0].lists if kept is not None else None
+        return check(source, load, confirmed=confirmed, before=before)
 
     async def _failed(self, source: LoadedSource, trouble: str, now: float) -> None:
         if source.lists is None:

@@ -13,6 +13,8 @@ from tideover.recipients.listing import ANY_DOMAIN, Listing
 ALWAYS_FINE: Final = 1
 """So many entries may go at once whatever their share is: one person leaves a team of three."""
 
+_TOLD: Final = 3
+
 
 class Passed(Struct, frozen=True):
     """The lists to use from now on, and why some domains keep their old one."""
@@ -54,6 +56,18 @@ def passed(
         if ANY_DOMAIN in old:
             lists[ANY_DOMAIN] = old[ANY_DOMAIN]
     return Passed(lists, refused, confirmable)
+
+
+def summary(refused: Mapping[str, str], own: str | None) -> str:
+    """Why domains keep their old lists, in one line: the first few in words. `own` is the one
+    whose source it is, which needs no name.
+    """
+    told = [
+        why if domain in (own, ANY_DOMAIN) else f"{domain}: {why}"
+        for domain, why in list(refused.items())[:_TOLD]
+    ]
+    count = f"{len(refused)} domains: " if len(refused) > _TOLD else ""
+    return count + "; ".join(dict.fromkeys(told))
 
 
 def _count(lists: Mapping[str, Listing], domain: str) -> int:

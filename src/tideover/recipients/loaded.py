@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from tideover.config.model import Source
+from tideover.recipients.guard import summary
 from tideover.recipients.interface import Match, Says, Silence
 from tideover.recipients.listing import ANY_DOMAIN, Listing
 from tideover.recipients.report import SourceStatus
@@ -93,16 +94,33 @@ class LoadedSource:
 
     def doubt(self, domain: str, now: float) -> str | None:
         """Why silence is not to be trusted now, or None."""
-        if self.refused and (why := self.refused.get(domain) or self.refused.get(ANY_DOMAIN)):
+        if (why := self._refusal(domain)) is not None:
             return why
         if self.expires_at is not None:
             if self.expires_at <= now:
-                return "expired" if self.trouble is None else f"expired; {self.trouble}"
-        elif self.trouble is not None and not self._still_believed(now):
+                return self.complaint(now)
+        elif self._common_trouble is not None and not self._still_believed(now):
             return self.trouble
         if self.lists is not None and not self.of(domain):
             return f"names no recipient of {domain}"
         return None
+
+    def _refusal(self, domain: str) -> str | None:
+        """Why what is offered for a domain is not used, or None."""
+        if not self.refused:
+            return None
+        return self.refused.get(domain) or self.refused.get(ANY_DOMAIN)
+
+    @property
+    def _common_trouble(self) -> str | None:
+        """What is wrong for all domains; that some shrank is no matter of the others."""
+        return self.trouble if not self.refused or self.failures else None
+
+    def complaint(self, now: float) -> str | None:
+        """What is to be told of it as a whole: its trouble, and that it has expired."""
+        if self.expires_at is None or self.expires_at > now:
+            return self.trouble
+        return "expired" if self.trouble is None else f"expired; {self.trouble}"
 
     def doubt_from(self, now: float) -> float | None:
         """When silence ceases to be trusted although nothing happens; None: never, or it has."""
@@ -172,6 +190,7 @@ class LoadedSource:
     def unchanged(self, now: float) -> None:
         """The source was read, and offers what it offered before."""
         if self.refused:
+            self.trouble, self.failures = summary(self.refused, self.domain), 0
             self._tried(now, self.refresh)
         else:
             self.confirmed(now)
@@ -191,7 +210,7 @@ class LoadedSource:
         """
         self.version = version
         self.refused, self.confirmable = refused, confirmable
-        self.trouble = "; ".join(dict.fromkeys(refused.values()))
+        self.trouble, self.failures = summary(refused, self.domain), 0
         self._tried(now, self.refresh)
 
     def failed(self, trouble: str, now: float, longest: float) -> None:
@@ -217,11 +236,11 @@ class LoadedSource:
 
     def status(self, domain: str, now: float) -> SourceStatus:
         """How it stands for one domain."""
-        doubt = self.doubt(domain, now)
+        trouble = self.doubt(domain, now) or self._common_trouble
         if self.lists is None:
             state = "loading" if self.tried_at is None else "never"
         else:
-            state = "fresh" if doubt is None and self.trouble is None else "stale"
+            state = "fresh" if trouble is None else "stale"
         return SourceStatus(
             domain=domain,
             source=self.name,
@@ -231,8 +250,8 @@ class LoadedSource:
             tried_at=self.tried_at,
             next_at=self.next_at or None,
             version=self.version,
-            trouble=doubt or self.trouble,
+            trouble=trouble,
             mistakes=self.mistakes,
             bad=self.bad,
-            confirm=self.confirmable,
+            confirm=self.confirmable and self._refusal(domain) is not None,
         )

@@ -4,7 +4,7 @@ Order of effects: kept first, then used. `prepare` blocks and may run in a threa
 follows run on the event loop.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
@@ -12,6 +12,7 @@ from tideover.events.event import EventSink
 from tideover.events.recipient_records import RecipientsFailed, RecipientsLoaded
 from tideover.recipients.copies import Copies
 from tideover.recipients.guard import Passed, passed
+from tideover.recipients.listing import Listing
 from tideover.recipients.loaded import LoadedSource
 from tideover.recipients.report import Refreshed
 from tideover.recipients.sources.interface import Load
@@ -26,10 +27,19 @@ class Prepared(Struct, frozen=True):
     checked: Passed
 
 
-def check(source: LoadedSource, load: Load, *, confirmed: bool = False) -> Prepared:
-    """Hold the new lists against the old ones. `confirmed`: an operator knows that they shrank."""
+def check(
+    source: LoadedSource,
+    load: Load,
+    *,
+    confirmed: bool = False,
+    before: Mapping[str, Listing] | None = None,
+) -> Prepared:
+    """Hold the new lists against the old ones. `confirmed`: an operator knows that they shrank.
+    `before`: those of the last good copy, where none are in use yet.
+    """
     shrink = source.settings.max_shrink
-    checked = passed(source.lists or {}, load.lists, max_shrink=shrink, confirmed=confirmed)
+    before = source.lists if source.lists is not None else before
+    checked = passed(before or {}, load.lists, max_shrink=shrink, confirmed=confirmed)
     return Prepared(load, checked)
 
 
@@ -45,7 +55,9 @@ class Taking:
 
     def keep(self, source: LoadedSource, ready: Prepared, now: float) -> None:
         """Make it the last good copy. Blocks."""
-        self.copies.put(source.key, ready.load, ready.checked.lists, now)
+        # a copy that is not all of what was offered must not pass for that version
+        version = None if ready.checked.refused else ready.load.version
+        self.copies.put(source.key, version, ready.checked.lists, now)
 
     def use(self, source: LoadedSource, ready: Prepared, now: float) -> None:
         """Use the lists that passed."""
@@ -53,12 +65,12 @@ class Taking:
         source.loaded(ready.load, checked.lists, now)
         if checked.refused:
             self._doubt(source, ready, now)
-        self._tell(source, loaded=True)
+        self._tell(source, now, loaded=True)
 
     def refuse(self, source: LoadedSource, ready: Prepared, now: float) -> None:
         """Nothing of it is used."""
         self._doubt(source, ready, now)
-        self._tell(source)
+        self._tell(source, now)
 
     def _doubt(self, source: LoadedSource, ready: Prepared, now: float) -> None:
         checked, version = ready.checked, ready.load.version
@@ -68,26 +80,27 @@ class Taking:
         """The source was read and holds what we have."""
         was = source.trouble
         source.unchanged(now)
-        if was is not None:
-            self._tell(source, loaded=source.trouble is None)
+        complaint = source.complaint(now)
+        if was is not None or complaint != source.told:
+            self._tell(source, now, loaded=complaint is None)
 
     def failed(self, source: LoadedSource, trouble: str, now: float) -> None:
         """The source can't be read, or can't be used as it is."""
         source.failed(trouble, now, LONGEST_RETRY)
-        self._tell(source)
+        self._tell(source, now)
 
     def restored(self, source: LoadedSource, load: Load, loaded_at: float) -> None:
         """The last good copy serves until the source itself was read."""
         source.restored(load, loaded_at)
         self._changed(source)
 
-    def _tell(self, source: LoadedSource, *, loaded: bool = False) -> None:
+    def _tell(self, source: LoadedSource, now: float, *, loaded: bool = False) -> None:
         """Say what is new: a trouble once, not with each try."""
         domain, name = source.domain or "", source.name
-        if source.trouble is not None:
-            if source.trouble != source.told:
-                reason = source.trouble
-                self._sink(RecipientsFailed(domain=domain, source=name, reason=reason))
+        complaint = source.complaint(now)
+        if complaint is not None:
+            if complaint != source.told:
+                self._sink(RecipientsFailed(domain=domain, source=name, reason=complaint))
         elif loaded:
             self._sink(
                 RecipientsLoaded(
@@ -98,8 +111,8 @@ class Taking:
                     bad=source.bad,
                 )
             )
-        news = loaded or source.trouble != source.told
-        source.told = source.trouble
+        news = loaded or complaint != source.told
+        source.told = complaint
         if news:
             self._changed(source)
 

@@ -222,7 +222,7 @@ def test_copies_hold_all_that_a_list_can(tmp_path):
         catch_all=Terms(max_size=7),
     )
     copies = Copies(tmp_path)
-    copies.put("s", Load(lists={}, version="1"), {D: full, ANY_DOMAIN: names("bare")}, 5.0)
+    copies.put("s", "1", {D: full, ANY_DOMAIN: names("bare")}, 5.0)
     copies.close()
     load, at = Copies(tmp_path).get("s")
     assert at == 5.0
@@ -235,14 +235,14 @@ def test_copies_hold_all_that_a_list_can(tmp_path):
 @pytest.mark.parametrize("damage", [b"", b"garbage" * 1000])
 def test_damaged_copies_are_put_aside(tmp_path, damage):
     copies = Copies(tmp_path)
-    copies.put("s", Load(lists={}), {D: names("a")}, 5.0)
+    copies.put("s", None, {D: names("a")}, 5.0)
     copies.close()
     for path in tmp_path.iterdir():
         path.unlink()
     (tmp_path / NAME).write_bytes(damage)
     again = Copies(tmp_path)
     assert again.get("s") is None
-    again.put("s", Load(lists={}), {D: names("a")}, 5.0)
+    again.put("s", None, {D: names("a")}, 5.0)
     assert again.get("s") is not None
 
 

@@ -78,6 +78,10 @@ class FileLoader:
             self._trouble = f"{path}: {error.strerror or error}"
             raise SourceError(self._trouble) from None
 
+    def is_unsettled(self, version: str | None) -> bool:
+        """Whether the last look found something else than `version`, and left it for the next."""
+        return self._seen not in (None, version, self._spoiled)
+
     def _look(self, path: str, version: str | None) -> Load | None:
         stat = os.stat(path)
         now = _signature(stat)
