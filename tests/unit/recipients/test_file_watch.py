@@ -26,6 +26,9 @@ class QuickLoader:
         self.looked.append(self.place)
         return Load(lists={"": names("user")}, version="v1")
 
+    def is_unsettled(self, version):
+        return False
+
     async def load(self, version, progress):
         return self.look(version)
 

@@ -136,7 +136,7 @@ def test_the_word_on_a_thousand_domains_that_shrank_is_short():
         hosted = {f"d{n}.example": MANY + [f"x{i}" for i in range(n)] for n in range(1000)}
         bench = shared(hosted)
         await bench.load()
-        bench.loader.offer = lambda _version, _progress: done(dict.fromkeys(hosted, ["a"]))
+        bench.loader.offer = lambda _version, _progress: done({name: ["a"] for name in hosted})
         await bench.load()
         reason = bench.events[-1].reason
         assert len(reason) < 1000
