@@ -227,8 +227,9 @@ class Daemon:
 
     def _lost(self, name: str) -> None:
         """A discovered domain takes no new mail; what is queued goes on by its MX set."""
-        self.config.domains.pop(name, None)
-        self.directory.forget(name)
+        settings = self.config.domains.pop(name, None)
+        if settings is not None:
+            self.directory.lose(name, settings)
         self._router.forget(name)
 
     # Running

@@ -43,7 +43,7 @@ NO_PRIMARY_HOLDS: Final = 3 * 86_400.0
 """Seconds for which a discovered domain stays one while DNS names no host better than we are."""
 
 _BURST: Final = 5 * RATE
-_NO: Final = (300.0, 3600.0)
+_NO: Final = (30.0, 300.0)  # short: a new customer's first mail would be lost to a "no" of before
 _YES: Final = (60.0, 3600.0)
 _DOUBT: Final = 30.0
 _TIMEOUT: Final = 30.0

@@ -123,6 +123,11 @@ class AskedSource:
                 return Says(self.name, match, Silence.NOTHING, text)
         return Says(self.name, None, Silence.UNSURE, text)
 
+    def forget(self, domain: str) -> None:
+        """A domain does not ask any more."""
+        self._troubles.pop(domain, None)
+        self._tried_at.pop(domain, None)
+
     def status(self, domain: str, now: float) -> SourceStatus:
         """How it stands for one domain."""
         trouble = self._troubles.get(domain)

@@ -71,6 +71,7 @@ class DirectoryTable:
         self._clock = clock
         self._registry = Registry(config, around, sink, self.forget, clock)
         self._tables: dict[str, DomainTable] = {}
+        self._leaving: set[asyncio.Future[None]] = set()
 
     # Asking
 
@@ -134,6 +135,13 @@ class DirectoryTable:
     def forget(self, domain: str) -> None:
         """The sources of a domain say something else, or it is ours no more."""
         self._tables.pop(domain, None)
+
+    def lose(self, domain: str, settings: Domain) -> None:
+        """A domain that was discovered is ours no more, and gone from the configuration."""
+        self.forget(domain)
+        leaving = asyncio.ensure_future(self._registry.leave(domain, settings))
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._leaving.discard)
 
     async def close(self) -> None:
         """Let go of all sources."""

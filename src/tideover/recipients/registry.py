@@ -6,11 +6,12 @@ service.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from typing import Final
 
 from tideover.config.model import Config, Domain, Source
 from tideover.events.event import EventSink
+from tideover.recipients.asked import AskedSource
 from tideover.recipients.copies import Copies
 from tideover.recipients.domain_table import AnySource
 from tideover.recipients.file_watch import FileWatch, is_quick
@@ -145,10 +146,19 @@ class Registry:
                     gone += self._move(name, before.domains.get(name), config.domains.get(name))
                     self._told(name)
                 await asyncio.sleep(0)
-            for source in gone:
-                if isinstance(source, LoadedSource):
-                    self.clockwork(source).remove([source])
-                await _close(source)
+            await self._end(gone)
+
+    def leave(self, name: str, settings: Domain) -> Coroutine[None, None, None]:
+        """A domain is ours no more, although the configuration is the same. What it returns ends
+        its sources.
+        """
+        return self._end(list(self._move(name, settings, None)))
+
+    async def _end(self, gone: Sequence[AnySource]) -> None:
+        for source in gone:
+            if isinstance(source, LoadedSource):
+                self.clockwork(source).remove([source])
+            await _close(source)
 
     def _drop(self, text: str) -> Iterator[AnySource]:
         """Sources with other details now: whoever needs them opens them anew."""
@@ -167,6 +177,8 @@ class Registry:
             users = self._users.get(text)
             if users is not None and text not in kept:
                 users.discard(name)
+                if isinstance(shared := self._sources.get((text, None)), AskedSource):
+                    shared.forget(name)
                 if not users:
                     del self._users[text]
                     if (text, None) in self._sources:

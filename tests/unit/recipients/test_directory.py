@@ -352,6 +352,32 @@ def test_the_domain_stands_in_a_sources_name(tmp_path: Path, make) -> None:
     assert setting.verdict("user-of-one", "two.example") is UNKNOWN
 
 
+def test_a_domain_that_is_lost_leaves_nothing_behind(tmp_path: Path, make) -> None:
+    for name in ("one.example", "two.example", "all"):
+        (tmp_path / name).write_text("user\n")
+    given = config(tmp_path, one_example=("{domain}", "all"), two_example=("{domain}", "all"))
+    asked = replace(given.domains["one.example"], recipients=("learn",))
+    given.domains["three.example"] = asked
+    setting = make(given)
+    registry = setting.table._registry
+
+    async def lose(name: str) -> None:
+        setting.table.lose(name, given.domains.pop(name))
+        while setting.table._leaving:
+            await asyncio.sleep(0)
+
+    assert setting.verdict("user", "three.example") is UNAVAILABLE
+    (learn,) = (source for source in registry._sources.values() if source.name == "learn")
+    assert learn._troubles
+    for name in ("one.example", "three.example"):
+        setting.run(lose(name))
+        assert setting.verdict("user", name) is FOREIGN
+    assert setting.verdict("user", "two.example") is LISTED
+    assert sorted(key[1] or "" for key in registry._sources) == ["", "two.example"]
+    assert list(registry._users.values()) == [{"two.example"}]
+    assert not learn._troubles
+
+
 def test_honeypots_patterns_and_catch_alls_of_a_file(tmp_path: Path, make) -> None:
     (tmp_path / "r").write_text("user max_size=1MiB\ntrap honeypot\n/sales-.*/\n")
     given = config(tmp_path, example_com=("r",))
