@@ -378,6 +378,30 @@ def test_a_host_that_is_no_next_hop_any_more_is_not_asked_on_a_kept_connection()
     run(scenario)
 
 
+def test_connections_are_bounded_over_all_primaries(monkeypatch) -> None:
+    monkeypatch.setattr(module, "IDLE_IN_ALL", 3)
+    monkeypatch.setattr(module, "IN_USE", 5)
+
+    async def scenario() -> None:
+        async with Peer() as peer, rig(peer) as one:
+            peer.behave = lambda step: (
+                Reaction("250 ok", delay=0.02) if step.verb == "RCPT" else None
+            )
+            names = [f"d{number}.example" for number in range(20)]
+            for name in names:
+                one.router.table[name] = route_to(peer.port, key=name)
+            await asyncio.gather(*(one.callouts.probe(name, "user") for name in names))
+            assert peer.connections == 20
+            assert peer.most_open <= 5 + 3 + 4  # some may be saying goodbye
+            async with asyncio.timeout(5):
+                while peer.open_connections != 3:
+                    await asyncio.sleep(0.01)
+            await asyncio.gather(*(one.callouts.probe(name, "user") for name in names[-3:]))
+            assert peer.connections == 20, "the latest are kept"
+
+    run(scenario)
+
+
 def test_destinations_that_are_quiet_are_forgotten(monkeypatch) -> None:
     monkeypatch.setattr("tideover.outbound.callout.DESTINATIONS", 3)
     monkeypatch.setattr(module, "IDLE", 0.01)

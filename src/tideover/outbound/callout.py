@@ -20,7 +20,7 @@ from tideover.events.clock import now as wall_clock
 from tideover.events.event import EventSink
 from tideover.events.recipient_records import CalloutsRefused
 from tideover.message.envelope import Recipient
-from tideover.outbound.callout_destination import Destination, Past
+from tideover.outbound.callout_destination import Destination, Past, Room
 from tideover.outbound.connection import ConnectionFailed, host_text
 from tideover.outbound.transport import connect
 from tideover.primary.interface import Route, Router
@@ -63,6 +63,7 @@ class Callouts:
         self._destination_up = destination_up
         self._clock = clock
         self._destinations: dict[str, Destination] = {}
+        self._room = Room()
         self._tasks: set[asyncio.Task[None]] = set()
         self._set(hostname, outbound, source)
 
@@ -129,7 +130,7 @@ class Callouts:
     def _make(self, past: Past | None = None) -> Destination:
         _, _, source = self._settings
         return Destination(
-            self._connect, source.max_lookups, source.max_rate, self._spawn, past=past
+            self._connect, source.max_lookups, source.max_rate, self._spawn, self._room, past=past
         )
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:

@@ -27,6 +27,12 @@ QUESTIONS: Final = 80
 REFUSALS: Final = 8
 """Refused questions on one connection; Postfix answers slowly from the tenth error on."""
 
+IN_USE: Final = 100
+"""Connections that are asked or made at once, to all primaries together."""
+
+IDLE_IN_ALL: Final = 50
+"""Connections to all primaries together that wait for the next question."""
+
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 60.0
 
@@ -67,6 +73,23 @@ class Past:
         self.trouble = ""
 
 
+class Room:
+    """What all primaries share: how many connections there may be."""
+
+    __slots__ = ("idle", "in_use")
+
+    def __init__(self) -> None:
+        self.in_use = asyncio.Semaphore(IN_USE)
+        self.idle: dict[_Kept, Callable[[_Kept], None]] = {}  # and what ends it; oldest first
+
+    def keep(self, kept: _Kept, end: Callable[[_Kept], None]) -> None:
+        """One more waits; the one that has waited longest is ended for it."""
+        self.idle[kept] = end
+        if len(self.idle) > IDLE_IN_ALL:
+            oldest = next(iter(self.idle))
+            self.idle[oldest](oldest)
+
+
 class Destination:
     """One primary. `most`: connections at once; `rate`: questions a minute.
 
@@ -80,6 +103,7 @@ class Destination:
         most: int,
         rate: int,
         spawn: Callable[[Coroutine[Any, Any, None]], None],
+        room: Room,
         *,
         past: Past | None = None,
     ) -> None:
@@ -87,6 +111,7 @@ class Destination:
         self._connect = connect
         self._rate = rate
         self._spawn = spawn
+        self._room = room
         self._slots = asyncio.Semaphore(most)  # held by each open connection that is not idle
         self._asking = 0
         self._idle: list[_Kept] = []
@@ -184,11 +209,15 @@ class Destination:
         """A connection of one's own, with a slot, until it is put back."""
         await self._slots.acquire()
         try:
+            await self._room.in_use.acquire()
+        except BaseException:
+            self._slots.release()
+            raise
+        try:
             self._check_pause()  # others may have failed while this one waited
             while self._idle:
-                kept = self._idle.pop()
-                if kept.timer is not None:
-                    kept.timer.cancel()
+                kept = self._idle[-1]
+                self._take_out(kept)
                 if not kept.connection.usable():
                     continue
                 if kept.connection.hop in hops:
@@ -196,7 +225,7 @@ class Destination:
                 self._spawn(kept.connection.quit())  # a host that is no next hop any more
             return _Kept(await self._open(hops))
         except BaseException:
-            self._slots.release()
+            self._release()
             raise
 
     async def _open(self, hops: tuple[NextHop, ...]) -> Connection:
@@ -211,18 +240,28 @@ class Destination:
     def _put_back(self, kept: _Kept) -> None:
         if not kept.connection.usable():
             kept.connection.abort("given up")
-            self._slots.release()
+            self._release()
         elif self._retired or kept.worn():
             self._spawn(self._end(kept))
         else:
             kept.timer = self._loop.call_later(IDLE, self._end_idle, kept)
             self._idle.append(kept)
-            self._slots.release()
+            self._release()
+            self._room.keep(kept, self._end_idle)
 
-    def _end_idle(self, kept: _Kept) -> None:
+    def _release(self) -> None:
+        self._room.in_use.release()
+        self._slots.release()
+
+    def _take_out(self, kept: _Kept) -> None:
+        """It does not wait any more."""
         if kept.timer is not None:
             kept.timer.cancel()
         self._idle.remove(kept)
+        self._room.idle.pop(kept, None)
+
+    def _end_idle(self, kept: _Kept) -> None:
+        self._take_out(kept)
         self._spawn(kept.connection.quit())
 
     async def _end(self, kept: _Kept) -> None:
@@ -230,4 +269,4 @@ class Destination:
         try:
             await kept.connection.quit()
         finally:
-            self._slots.release()
+            self._release()
