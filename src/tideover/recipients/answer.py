@@ -1,5 +1,6 @@
 """What a client hears about a recipient. Never names the primary, a path or a source."""
 
+import unicodedata
 from typing import Final
 
 from tideover.recipients.interface import Finding, Verdict
@@ -18,11 +19,30 @@ _ANSWERS: Final[dict[Verdict, Reply | None]] = {
 }
 
 
+_PLAIN: Final = str.maketrans(
+    {"ß": "ss", "‘": "'", "’": "'", "“": '"', "”": '"', "„": '"', "–": "-", "—": "-"}
+)
+
+
+def spoken(text: str) -> str:
+    """A text of a source as a reply may hold it: one line of printable ASCII, since a client that
+    did not say SMTPUTF8 must hear nothing else (RFC 6531 §3.7.4).
+    """
+    letters = unicodedata.normalize("NFKD", text.translate(_PLAIN))
+    plain = "".join(
+        " " if sign.isspace() else sign if " " <= sign <= "~" else "?"
+        for sign in letters
+        if not unicodedata.combining(sign)
+    )
+    plain = " ".join(plain.split())
+    return plain if any(map(str.isalnum, plain)) else _UNKNOWN
+
+
 def answer(finding: Finding) -> Reply | None:
     """The refusal for this finding, or None when the recipient is to be accepted.
 
     I8: only a recipient that the verdict accepts is accepted.
     """
     if finding.text is not None and finding.verdict is Verdict.REJECT:
-        return reply(550, "5.1.1", finding.text)
+        return reply(550, "5.1.1", spoken(finding.text))
     return _ANSWERS[finding.verdict]

@@ -34,7 +34,8 @@ class DomainTable:
     verdicts end by themselves (a list expires), Unix time.
     """
 
-    __slots__ = ("_base", "_least", "_missing", "_quick", "_settings", "domain", "sources", "until")
+    __slots__ = ("_base", "_least", "_missing", "_quick", "_settings", "_traps", "domain",
+                 "sources", "until")  # fmt: skip
 
     def __init__(
         self, domain: str, settings: Domain, sources: Sequence[AnySource], now: float
@@ -44,6 +45,12 @@ class DomainTable:
         self._settings = settings
         self._base = base_pattern(settings.recipient_delimiter)
         self._least = self._minimum()
+        self._traps = frozenset(
+            number
+            for number, source in enumerate(sources)
+            if isinstance(source, LoadedSource)
+            and any(listing.has_traps for listing in source.of(domain))
+        )
         self._quick: tuple[tuple[frozenset[str], Finding], ...] = ()
         self._missing: Finding | None = None
         self.until = float("inf")
@@ -57,15 +64,15 @@ class DomainTable:
         said: list[Says] = []
         base = self.base(key)
         for number, source in enumerate(self.sources):
+            if not self._counts(number, said):
+                continue
             says = source.says(self.domain, key, base, now)
             if not isinstance(says, Says):
                 return self._go_on(key, base, said, number, says, now)
             said.append(says)
-            if _settled(says):
-                break
         return self._decide(key, said, now)
 
-    async def ask(self, local: str, now: float, *, all_sources: bool = False) -> list[Says]:
+    async def ask(self, local: str, now: float) -> list[Says]:
         """What each source says; all of them, also those that a lookup would not reach."""
         key = local_key(local)
         base = self.base(key)
@@ -76,8 +83,18 @@ class DomainTable:
         return said
 
     def decide(self, local: str, said: Sequence[Says], now: float) -> Finding:
-        """The finding when the sources say this."""
-        return self._decide(local_key(local), list(said), now)
+        """The finding when the sources, each in its place, say this."""
+        counted: list[Says] = []
+        for number, says in enumerate(said):
+            if self._counts(number, counted):
+                counted.append(says)
+        return self._decide(local_key(local), counted, now)
+
+    def _counts(self, number: int, said: Sequence[Says]) -> bool:
+        """Whether a source has to be heard after what was said: not where an earlier list names
+        the address, unless it may be a honeypot by this one.
+        """
+        return number in self._traps or not any(map(_settled, said))
 
     def base(self, key: str) -> str | None:
         """`user` of `user+detail`, or None when there is no detail, or a tricky one."""
@@ -110,9 +127,9 @@ class DomainTable:
         """The rest of `lookup`, from a source on that has to be waited for."""
         says = await waited
         said.append(says)
-        for source in self.sources[number + 1 :]:
-            if _settled(says):
-                break
+        for later, source in enumerate(self.sources[number + 1 :], number + 1):
+            if not self._counts(later, said):
+                continue
             answer = source.says(self.domain, key, base, now)
             says = answer if isinstance(answer, Says) else await answer
             said.append(says)

@@ -1,7 +1,7 @@
 """A list of recipients of one domain, in memory; and its making from what a source yields."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from tideover.recipients.interface import NO_TERMS, Confidence, Match, Terms
 from tideover.recipients.patterns import Pattern, first_match
@@ -16,6 +16,11 @@ class Listing(Protocol):
     @property
     def min_confidence(self) -> Confidence | None:
         """The least that their owner wants accepted for the domain, or None."""
+        ...
+
+    @property
+    def has_traps(self) -> bool:
+        """Whether some entry is a honeypot."""
         ...
 
     def __len__(self) -> int:
@@ -33,10 +38,21 @@ class Listing(Protocol):
         ...
 
 
+def has_honeypot(
+    terms: Mapping[Any, Terms] | None, patterns: Sequence[Pattern], catch_all: Terms | None
+) -> bool:
+    """Whether one of these is a honeypot."""
+    return (
+        any(each.honeypot for each in (terms or {}).values())
+        or any(pattern.terms.honeypot for pattern in patterns)
+        or (catch_all is not None and catch_all.honeypot)
+    )
+
+
 class NameList:
     """Names in clear. `terms` holds only names with terms of their own, all of them in `names`."""
 
-    __slots__ = ("_names", "catch_all", "patterns", "terms")
+    __slots__ = ("_names", "catch_all", "has_traps", "patterns", "terms")
 
     def __init__(
         self,
@@ -50,6 +66,7 @@ class NameList:
         self.terms = terms
         self.patterns = patterns
         self.catch_all = catch_all
+        self.has_traps = has_honeypot(terms, patterns, catch_all)
 
     def __len__(self) -> int:
         return len(self._names) + len(self.patterns) + (self.catch_all is not None)

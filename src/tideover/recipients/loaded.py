@@ -15,6 +15,7 @@ from tideover.recipients.guard import summary
 from tideover.recipients.interface import Match, Says, Silence
 from tideover.recipients.listing import ANY_DOMAIN, Listing
 from tideover.recipients.report import SourceStatus
+from tideover.recipients.sources.download import name_of
 from tideover.recipients.sources.interface import Load, Loader, SourceError
 
 FIRST_WAIT: Final = 5.0
@@ -22,22 +23,31 @@ FIRST_WAIT: Final = 5.0
 NOT_READ: Final = "not read since the start"
 
 
+def shown(text: str) -> str:
+    """A source as it may be shown: an URL without user, password, query and fragment."""
+    feed = "feed:" if text.startswith("feed:") else ""
+    url = text.removeprefix(feed)
+    return f"{feed}{name_of(url)}" if url.startswith(("http://", "https://")) else text
+
+
 class LoadedSource:
     """State of one source; `refresh` changes it, everybody else asks.
 
-    `domain` is set when this source serves that domain alone. Times are Unix seconds.
+    `text` is what the configuration calls it, `name` what it is called before people. `domain` is
+    set when this source serves that domain alone. Times are Unix seconds.
     """
 
     __slots__ = (
         "bad", "confirmable", "domain", "expires_at", "failures", "hurry", "kept", "lists",
         "loaded_at", "loader", "mistakes", "name", "next_at", "progress", "refresh", "refused",
-        "retry", "settings", "told", "tried_at", "trouble", "version", "waiting",
+        "retry", "settings", "text", "told", "tried_at", "trouble", "version", "waiting",
     )  # fmt: skip
 
     def __init__(
         self, name: str, domain: str | None, loader: Loader, settings: Source, refresh: float
     ) -> None:
-        self.name = name
+        self.text = name
+        self.name = shown(name)
         self.domain = domain
         self.loader = loader
         self.settings = settings
@@ -64,7 +74,7 @@ class LoadedSource:
     @property
     def key(self) -> str:
         """What its last good copy is filed under."""
-        return self.name if self.domain is None else f"{self.name}\n{self.domain}"
+        return self.text if self.domain is None else f"{self.text}\n{self.domain}"
 
     @property
     def entries(self) -> int:

@@ -79,7 +79,7 @@ class Registry:
         if source.domain is not None:
             self._told(source.domain)
         else:
-            for domain in self._users.get(source.name, ()):
+            for domain in self._users.get(source.text, ()):
                 self._told(domain)
 
     # Life
@@ -111,6 +111,14 @@ class Registry:
             else:
                 await self._refresher.restore(source)
                 source.left_as_it_is(self._clock())
+
+    def was_read(self) -> bool:
+        """Whether all sources with lists were tried once."""
+        return all(
+            source.tried_at is not None
+            for source in self._sources.values()
+            if isinstance(source, LoadedSource)
+        )
 
     async def run(self) -> None:
         """Keep all sources up to date until cancelled."""

@@ -393,6 +393,17 @@ def test_honeypots_patterns_and_catch_alls_of_a_file(tmp_path: Path, make) -> No
     assert setting.verdict("sales-x") is UNAVAILABLE
 
 
+def test_a_honeypot_is_one_whichever_source_says_so(tmp_path: Path, make) -> None:
+    (tmp_path / "people").write_text("user\nlure\ntrap-1\n")
+    (tmp_path / "traps").write_text("lure honeypot\n/trap-.*/ honeypot\n")
+    setting = make(config(tmp_path, example_com=("people", "traps")))
+    assert setting.verdict("user") is LISTED
+    for trap in ("lure", "trap-1"):
+        assert setting.lookup(trap).confidence is Confidence.HONEYPOT
+        told = setting.run(setting.table.explain(f"{trap}@example.com"))
+        assert told.primary_up == told.primary_down == setting.lookup(trap)
+
+
 def test_listing(setting: Setting) -> None:
     assert setting.table.listing("EXAMPLE.com") == [
         "john.doe@example.com",

@@ -366,3 +366,34 @@ def test_a_feed_is_fetched_when_it_is_new(rig: Rig, url: str) -> None:
     os.utime(rig.file, (later + 1, later + 1))
     assert knows(rig.load("7"), "bob")
     assert rig.files() == [".feed", ".offer"]
+
+
+def test_serials_grow_although_the_last_good_copy_could_not_be_opened_at_the_start(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(rig.file, "ann", serial=7)
+    rig.taken()
+    rig.file.unlink()
+    write(rig.file, "bob", serial=6)
+    rig.restart()
+
+    def no_memory(*_: object, **__: object) -> None:
+        raise OSError(12, "Cannot allocate memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tideover.recipients.sources.feed_source.open_feed", no_memory)
+        with pytest.raises(SourceError, match="Cannot allocate memory"):
+            run(rig.loader.restore())
+    rig.refused("serial 6 is older than 7")
+
+
+def test_a_full_disk_does_not_tell_the_password_of_an_url(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.restart("feed:https://user:secret@mail.example.com/x.feed?token=hidden")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tideover.recipients.sources.feed_source.token_hex", full)
+    rig.refused(r"^https://mail.example.com/x.feed: No space left on device$")

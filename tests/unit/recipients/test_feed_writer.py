@@ -14,7 +14,7 @@ from tideover.recipients.feed import keys
 from tideover.recipients.feed.format import Cost, FeedError
 from tideover.recipients.feed.reader import read_header
 from tideover.recipients.feed.writer import FeedPlan, Recipients, recipients_of, write_feed
-from tideover.recipients.interface import Terms
+from tideover.recipients.interface import Match, Terms
 from tideover.recipients.listing import NameList
 from tideover.recipients.patterns import Pattern
 
@@ -91,6 +91,14 @@ def test_terms_that_a_client_must_not_hear_are_refused(tmp_path: Path, terms: Te
     with pytest.raises(FeedError):
         write(tmp_path / "f", recipients=Recipients(names=["ann"], terms={"ann": terms}))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_text_beyond_ascii_is_written_as_it_will_be_heard(tmp_path: Path) -> None:
+    terms = {"ann": Terms(reject="Bitte an Jörg")}
+    write(tmp_path / "f", recipients=Recipients(names=["ann"], terms=terms))
+    match = read(tmp_path / "f").find("ann", None)
+    assert isinstance(match, Match)
+    assert match.terms.reject == "Bitte an Jorg"
 
 
 def test_who_may_read_the_feed_stays_as_it_was_set(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import os
 
+import pytest
 from clockwork import Bench, Clock, D, asyncio, names
 
 from tideover.config.model import Source
@@ -164,3 +165,23 @@ def test_a_list_that_expires_is_told_once():
         assert bench.words()[2:] == ["RecipientsLoaded"]
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        ("https://user:secret@host.example/list?token=hidden#x", "https://host.example/list"),
+        ("feed:https://user:secret@host.example/f", "feed:https://host.example/f"),
+        ("feed:push", "feed:push"),
+        ("file:/etc/a?b#c", "file:/etc/a?b#c"),
+        ("https://host.example/{domain}", "https://host.example/{domain}"),
+    ],
+)
+def test_no_password_of_an_url_is_told(text, seen):
+    bench = Bench()
+    bench.source = LoadedSource(text, D, bench.loader, Source(), 60.0)
+    results = [asyncio.run(bench.load())]
+    bench.loader.offer = SourceError("down")
+    results.append(asyncio.run(bench.load()))
+    status = bench.source.status(D, bench.clock())
+    assert {one.source for one in (*bench.events, *results, status, bench.says())} == {seen}

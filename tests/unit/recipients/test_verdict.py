@@ -170,3 +170,21 @@ def test_the_surest_of_several_minima():
     assert (
         surest([Confidence.CATCH_ALL, Confidence.HASHED, Confidence.PATTERN]) is Confidence.HASHED
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "heard"),
+    [
+        (
+            "Sie ist weg – schreiben Sie an „Jörg Groß“",
+            'Sie ist weg - schreiben Sie an "Jorg Gross"',
+        ),
+        ("Пётр has left", "???? has left"),
+        ("他已離開", "No such recipient here"),
+        ("two\r\n250 lines\t\x00.", "two 250 lines ?."),
+        ("\u2028", "No such recipient here"),
+    ],
+)
+def test_what_a_source_wants_said_is_one_line_of_ascii(text, heard):
+    found = decide("d", [named(Confidence.LISTED, reject=text)], now=NOW)
+    assert answer(found).to_wire() == f"550 5.1.1 {heard}\r\n".encode("ascii")

@@ -14,6 +14,7 @@ from tideover.recipients.feed.format import Header
 from tideover.recipients.feed.hashing import AddressHash, fast
 from tideover.recipients.feed.slow import SlowHash
 from tideover.recipients.interface import NO_TERMS, Confidence, Match, Terms
+from tideover.recipients.listing import has_honeypot
 from tideover.recipients.names import base_of, base_pattern
 from tideover.recipients.patterns import Pattern, first_match
 
@@ -36,11 +37,12 @@ class FeedContents(Struct, frozen=True, kw_only=True):
 class _FeedList:
     """What both profiles share."""
 
-    __slots__ = ("_base", "_contents", "_hash", "_hashes", "header", "signature")
+    __slots__ = ("_base", "_contents", "_hash", "_hashes", "has_traps", "header", "signature")
 
     def __init__(self, contents: FeedContents) -> None:
         self.header = contents.header
         self.signature = contents.signature
+        self.has_traps = has_honeypot(contents.terms, contents.patterns, contents.catch_all)
         self._contents = contents
         self._hashes = contents.hashes
         self._hash = AddressHash(contents.key, contents.salt, contents.header.domain)

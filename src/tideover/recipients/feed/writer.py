@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct, ValidationError, convert, structs
 
+from tideover.recipients.answer import spoken
 from tideover.recipients.feed.format import (
     Cost,
     EntryTerms,
@@ -245,6 +246,8 @@ def _fields(terms: Terms) -> dict[str, object]:
     fields = structs.asdict(terms)
     if terms.expires is not None:
         fields["expires"] = int(terms.expires)
+    if terms.reject is not None and not terms.reject.isascii():
+        fields["reject"] = spoken(terms.reject)
     return fields
 
 

@@ -12,6 +12,7 @@ Invariants
 """
 
 import asyncio
+import contextlib
 import hashlib
 import os
 from collections.abc import Callable
@@ -28,12 +29,14 @@ from tideover.recipients.feed import keys
 from tideover.recipients.feed.format import FeedError
 from tideover.recipients.feed.reader import Feed, open_feed
 from tideover.recipients.feed.slow import SlowHash
-from tideover.recipients.sources.download import download
+from tideover.recipients.sources.download import download, name_of
 from tideover.recipients.sources.interface import Load, SourceError
 from tideover.recipients.sources.secret import read_password
 
 PUSH: Final = "push"
 _PIECE: Final = 1 << 20
+_TURN: Final = 2.0
+"""Seconds to wait for another thread that works on the same feed."""
 Progress = Callable[[int], None]
 _T = TypeVar("_T")
 
@@ -65,6 +68,7 @@ class FeedLoader:
         slow: SlowHash | None = None,
     ) -> None:
         self._where = source_rest(source)
+        self._shown = name_of(self._where) if "://" in self._where else self._where
         self._settings = settings
         self._domain = domain
         self._of = of
@@ -130,20 +134,23 @@ class FeedLoader:
 
     def _alone(self, work: "Callable[[], _T]") -> "_T":
         """Do it, unless a thread is at it already: one that hangs must not become many."""
-        if not self._lock.acquire(blocking=False):
+        if not self._lock.acquire(timeout=_TURN):
             raise SourceError("this feed is being read already; try again")
         try:
             return work()
         except FeedError as error:
             raise SourceError(f"feed refused: {error}") from None
         except OSError as error:
-            raise SourceError(f"{error.filename or self._where}: {error.strerror}") from None
+            raise SourceError(f"{error.filename or self._shown}: {error.strerror}") from None
         finally:
             self._lock.release()
 
     def _restore(self) -> Load | None:
         for part in self._store.glob(f"{self._name}.*.part"):  # a process died while it copied
             part.unlink(missing_ok=True)
+        return self._reopened()
+
+    def _reopened(self) -> Load | None:
         if not self._good.exists():
             return None
         self._current = self._opened(self._good, lambda _: None)
@@ -225,6 +232,9 @@ class FeedLoader:
         """Make this file of the store what is offered, if it is good."""
         load = self._opened(part, progress)
         feed = _feed(load)
+        if self._current is None:  # no disk or memory at the start: serials must grow nevertheless
+            with contextlib.suppress(FeedError):
+                self._reopened()
         had = [known for known in (self._current, self._offered) if known is not None]
         for known in had:
             if _feed(known).signature == feed.signature:
