@@ -75,7 +75,12 @@ class FileWatch:
             known = list(self._known)
             for start in range(0, len(known), RATE):
                 now = self._clock()
-                due = (s for s in known[start : start + RATE] if s.next_at <= now)
+                # one that was tried in the future: the clock was set back
+                due = (
+                    source
+                    for source in known[start : start + RATE]
+                    if source.next_at <= now or (source.tried_at or 0.0) > now
+                )
                 first = False
                 while batch := [*self._take_hurried(), *islice(due, _AT_ONCE)]:
                     first = first or any(source.tried_at is None for source in batch)

@@ -6,9 +6,11 @@ import contextlib
 import pytest
 from clockwork import Bench, D, FakeLoader, names
 
+from tideover.config.model import Source
 from tideover.recipients.copies import NAME, Copies
 from tideover.recipients.interface import Silence, Terms
 from tideover.recipients.listing import ANY_DOMAIN, NameList
+from tideover.recipients.loaded import LoadedSource
 from tideover.recipients.patterns import Pattern
 from tideover.recipients.sources.interface import Load, SourceError
 
@@ -280,5 +282,59 @@ def test_what_is_due_is_loaded_and_what_is_removed_is_not():
             before = bench.loader.loads
             await asyncio.sleep(0.2)
             assert bench.loader.loads == before
+
+    run(scenario)
+
+
+def test_a_clock_that_is_set_back_holds_up_no_load():
+    async def scenario():
+        bench = Bench(refresh=0.05)
+        async with working(bench):
+            while not bench.loader.loads:
+                await asyncio.sleep(0.01)
+            bench.clock.at -= 10 * 365 * 86400
+            before = bench.loader.loads
+            while bench.loader.loads == before:
+                await asyncio.sleep(0.01)
+
+    run(scenario)
+
+
+def test_sources_of_a_host_that_is_gone_hold_up_no_other():
+    async def scenario():
+        bench = Bench()
+
+        async def hang(_version, _progress):
+            await asyncio.sleep(60)
+
+        gone = [LoadedSource(f"gone:{n}", D, FakeLoader(hang), Source(), 60.0) for n in range(50)]
+        for source in gone:
+            source.failed("no answer", bench.clock(), 60.0)
+            bench.refresher.add(source)
+        bench.clock.at += 3600
+        bench.source.next_at = bench.clock()
+        async with working(bench):
+            while not bench.loader.loads:
+                await asyncio.sleep(0.01)
+
+    run(scenario)
+
+
+def test_last_good_copies_serve_before_all_sources_were_tried(tmp_path):
+    async def scenario():
+        before = Bench(tmp_path)
+        await before.load()
+
+        async def hang(_version, _progress):
+            await asyncio.sleep(60)
+
+        bench = Bench(tmp_path, FakeLoader(hang))
+        for number in range(50):
+            other = LoadedSource(f"gone:{number}", D, FakeLoader(hang), Source(), 60.0)
+            bench.refresher.add(other)
+        async with working(bench):
+            while bench.source.lists is None:
+                await asyncio.sleep(0.01)
+            assert bench.says().match is not None
 
     run(scenario)
