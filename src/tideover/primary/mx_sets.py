@@ -5,7 +5,8 @@ once while it lasts. A null MX closes a domain (RFC 7505) for as long as DNS sai
 that was said a day ago, and since then nothing, closes it no more (I9).
 """
 
-from collections.abc import Container
+from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 from msgspec import Struct
@@ -86,9 +87,13 @@ class MxSets:
         seen = self._seen[domain] = _Seen()
         seen.mx, seen.serial, seen.written_at = kept.mx, kept.serial, kept.seen_at
 
-    def keep_only(self, domains: Container[str]) -> None:
-        """Forget all others."""
-        for name in [n for n in (*self._seen, *self._null_at) if n not in domains]:
+    def forget_all_but(
+        self, domains: AbstractSet[str], others: Iterable[str], followed: Callable[[str], bool]
+    ) -> None:
+        """Forget what is not among `domains`, and of these `others` what is not `followed`."""
+        gone = self._seen.keys() - domains
+        gone.update(name for name in (*others, *self._null_at) if not followed(name))
+        for name in gone:
             self.forget(name)
 
     def forget(self, domain: str) -> None:

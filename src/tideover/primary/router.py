@@ -113,18 +113,20 @@ class ConfigRouter:
 
     def reconfigure(self, config: Config) -> None:
         """Use these domains from now on. Routes of domains that stay as they are stay too."""
-        before = self._config.domains
-        self._ours = {
-            name: memory
-            for name, memory in self._ours.items()
-            if name in config.domains
-            and name in before
-            and before[name].primary == config.domains[name].primary
-        }
-        for name in config.domains.keys() & self._foreign.keys():
+        before, after = self._config.domains, config.domains
+        # most are the same objects: with 100,000 domains nothing else may cost anything
+        others = [name for name in self._ours if before.get(name) is not after.get(name)]
+        for name in others:
+            if (
+                name not in before
+                or name not in after
+                or before[name].primary != after[name].primary
+            ):
+                del self._ours[name]
+        for name in after.keys() & self._foreign.keys():
             del self._foreign[name]
         self._config = config
-        self._sets.keep_only({name for name, of in config.domains.items() if _is_followed(of)})
+        self._sets.forget_all_but(after.keys(), others, self.follows)
 
     def forget(self, domain: str) -> None:
         """A discovered domain was lost, and is gone from the configuration."""
