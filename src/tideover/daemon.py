@@ -1,7 +1,6 @@
 """The running daemon: its parts, put together, and what concerns more than one of them."""
 
 import asyncio
-import gc
 import signal
 import socket
 import time
@@ -11,7 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from tideover import __version__
+from tideover import __version__, collector
+from tideover.config.directory import DomainFiles
 from tideover.config.load import Loaded, load_to_serve
 from tideover.config.mistakes import ConfigError
 from tideover.config.model import Config, Domain
@@ -47,12 +47,11 @@ from tideover.primary.store import PrimaryStore
 from tideover.primary.watch import Watch
 from tideover.recipients.directory import DirectoryTable
 from tideover.recipients.domain_list import DomainList
+from tideover.recipients.report import Refreshed, SourceStatus
 from tideover.spool.sqlite import SqliteSpool, open_spool
 
 # A stop is over within 10 s: this long for bodies under way, a little more for deliveries.
 STOP_GRACE: Final = 8.0
-# The garbage collector's first generation: few of our objects form cycles, so it may look seldom.
-GC_THRESHOLD: Final = 50_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,10 +240,7 @@ class Daemon:
         loop.add_signal_handler(signal.SIGINT, self._told_to_stop, "SIGINT")
         loop.add_signal_handler(signal.SIGHUP, self._reload.set)
         self._say_ready()
-        # all that is alive by now stays: the collector need not look at it again
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(GC_THRESHOLD)
+        collector.begin()
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(work)
@@ -254,8 +250,9 @@ class Daemon:
                     self._knowledge.run(),
                     self.mx.run(),
                     self._discovery.run(),
-                    self._list.watch(self._use_list),
+                    self._list.watch(self._use),
                     self._look_after(),
+                    self._settle(),
                     self._reload_when_told(),
                 )
             ]
@@ -290,13 +287,19 @@ class Daemon:
             self._house.admission.measure()
             self._house.certificate.refresh()
 
+    async def _settle(self) -> None:
+        """Wait until all was read that is read at a start, which may be a million objects."""
+        while not (self._list.was_tried and self.directory.was_read()):  # noqa: ASYNC110
+            await asyncio.sleep(1.0)
+        collector.much_was_read()
+
     # Another configuration
 
     async def _reload_when_told(self) -> None:
         while True:
             await self._reload.wait()
             self._reload.clear()
-            gc.collect()  # what a large load makes is kept out of later collections
+            collector.clear()
             try:
                 fresh = await asyncio.to_thread(load_to_serve, self._path, self._loaded)
             except ConfigError as error:
@@ -318,13 +321,41 @@ class Daemon:
                     files=len(files.mistakes) + files.more,
                     kept=files.kept,
                     held=files.held,
-                    errors=tuple(map(str, files.mistakes)),
+                    errors=tuple(f"{mistake.file}: {mistake}" for mistake in files.mistakes),
                 )
             )
 
-    async def _use_list(self) -> None:
-        """The list of domains is another."""
-        await self._use()
+    @property
+    def domain_files(self) -> DomainFiles | None:
+        """As `control.interface.House`."""
+        return self._loaded.files
+
+    def domain_list(self) -> SourceStatus | None:
+        """As `control.interface.House`."""
+        return self._list.status(time.time())
+
+    async def refresh_domains(self, *, confirm: bool) -> Refreshed | None:
+        """As `control.interface.Daemon`. Who goes away meanwhile stops nothing."""
+        if self._list.source is None:
+            return None
+        work = asyncio.ensure_future(self._refresh_list(confirm=confirm))
+        changed = await asyncio.shield(work)
+        stands = self._list.status(time.time())
+        if stands is None:
+            return None
+        return Refreshed(
+            domain="",
+            source=stands.source,
+            entries=stands.entries,
+            changed=changed,
+            refused=self._list.trouble,
+        )
+
+    async def _refresh_list(self, *, confirm: bool) -> bool:
+        changed = await self._list.refresh(confirmed=confirm)
+        if changed:
+            await self._use()
+        return changed
 
     async def _use(self) -> None:
         """Go on with the configuration of the files and the list as they are now; what can't

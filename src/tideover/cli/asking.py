@@ -33,10 +33,10 @@ def ask(config: Path, request: ReadRequest) -> Iterator[Item]:
     except UnreachableError as error:
         if not error.stopped:
             raise
-        from tideover.config.load import load
+        from tideover.config.load import load_to_serve
         from tideover.control.offline import answer_offline
 
-        yield from answer_offline(load(config), request)
+        yield from answer_offline(load_to_serve(config), config.parent, request)
         return
     with client:
         yield from client.ask(request)

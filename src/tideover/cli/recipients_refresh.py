@@ -18,12 +18,18 @@ if TYPE_CHECKING:
 
 @click.command("refresh")
 @click.option("--domain", help="Only the sources of this domain.")
+@click.option("--domains", is_flag=True, help="Instead of sources, the list of domains_from.")
 @click.option("--confirm", is_flag=True, help="Take lists although they shrank too much.")
 @config_option
 @json_option
 @click.pass_context
 def recipients_refresh(
-    ctx: click.Context, domain: str | None, confirm: bool, config: Path, as_json: bool
+    ctx: click.Context,
+    domain: str | None,
+    domains: bool,
+    confirm: bool,
+    config: Path,
+    as_json: bool,
 ) -> None:
     """Load recipient sources now, without waiting for their time.
 
@@ -36,7 +42,9 @@ def recipients_refresh(
     from tideover.cli.asking import order_at_length
     from tideover.control.protocol import Refresh
 
-    done = _follow(order_at_length(config, Refresh(domain=domain, confirm=confirm)))
+    done = _follow(
+        order_at_length(config, Refresh(domain=domain, domains=domains, confirm=confirm))
+    )
     if as_json:
         output.json_array(
             {name: getattr(result, name) for name in result.__struct_fields__} for result in done

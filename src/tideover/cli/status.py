@@ -33,6 +33,7 @@ def status(domain: str | None, config: Path, as_json: bool) -> None:
         _print_json(daemon, domains)
         return
     _print_table(daemon, domains)
+    _print_whole(daemon)
     if domain is not None:
         from tideover.cli.domain_details import print_details
 
@@ -49,6 +50,8 @@ def _print_json(daemon: "DaemonInfo", domains: "list[DomainInfo]") -> None:
             "version": daemon.version,
             "hostname": daemon.hostname,
             "started": output.iso(daemon.started),
+            "domains_from": _source_fields(daemon.domains_from) if daemon.domains_from else None,
+            "broken_files": daemon.broken_files,
             "domains": {row.domain: _fields(row) for row in domains},
         }
     )
@@ -123,9 +126,27 @@ def _print_table(daemon: "DaemonInfo", domains: "list[DomainInfo]") -> None:
     )  # fmt: skip
 
 
+def _print_whole(daemon: "DaemonInfo") -> None:
+    """What concerns more than one domain: the list of domains, and files that can't be used."""
+    from tideover.cli import output
+
+    for text in daemon.broken_files:
+        click.echo(output.printable(text))
+    stands = daemon.domains_from
+    if stands is None:
+        return
+    words = [stands.state]
+    if stands.entries is not None:
+        words.append(output.many(stands.entries, "domain"))
+    if stands.loaded_at is not None:
+        words.append(f"read {output.age(time.time() - stands.loaded_at)} ago")
+    text = f"domains from {stands.source}: {', '.join(words)}"
+    click.echo(output.printable("; ".join(filter(None, (text, stands.trouble, *stands.mistakes)))))
+
+
 def sources_word(row: "DomainInfo") -> str:
     """How the sources stand, in a word: "" unknown, "ok", "1 stale", "confirm" and so on."""
-    if row.sources is None:
+    if not row.sources:
         return ""
     if any(status.confirm for status in row.sources):
         return "confirm"

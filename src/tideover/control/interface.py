@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
+from tideover.config.directory import DomainFiles
 from tideover.config.model import Config
 from tideover.message.envelope import QueueId
 from tideover.primary.interface import PrimaryState
@@ -211,6 +212,15 @@ class House(Protocol):
         ...
 
     @property
+    def domain_files(self) -> DomainFiles | None:
+        """What `domains_dir` held that can't be used; None: there is none."""
+        ...
+
+    def domain_list(self) -> SourceStatus | None:
+        """How `domains_from` stands; None: it is not set."""
+        ...
+
+    @property
     def directory(self) -> RecipientTable | None:
         """The recipients; None where nobody opened them."""
         ...
@@ -233,6 +243,12 @@ class House(Protocol):
 
 class Daemon(House, Protocol):
     """A running daemon, which the acting verbs need."""
+
+    async def refresh_domains(self, *, confirm: bool) -> Refreshed | None:
+        """Read `domains_from` now, and use it; None: it is not set. `confirm`: although it lost
+        many domains.
+        """
+        ...
 
     @property
     def directory(self) -> RecipientTable:

@@ -64,7 +64,7 @@ def _mailbox(address: str) -> Mailbox | None:
         mailbox, rest = parse_path(f"<{address}>".encode())
     except (PathError, UnicodeEncodeError):
         return None
-    return None if rest else mailbox
+    return None if rest or (mailbox is not None and not mailbox.domain) else mailbox
 
 
 def _answer(finding: Finding) -> Answer:
@@ -106,12 +106,15 @@ def _not_ours(domain: str) -> Failure:
 
 
 async def refresh(
-    house: House, request: Refresh, emit: EventSink, *, by: str
+    house: Daemon, request: Refresh, emit: EventSink, *, by: str
 ) -> AsyncIterator[Page]:
     """Load sources now; a word every second, so that nobody thinks that we sleep.
 
     Who goes away meanwhile stops nothing: what is being loaded is loaded to its end.
     """
+    if request.domains:
+        yield await _refresh_domains(house, request, emit, by)
+        return
     table = _table(house)
     domain = None if request.domain is None else own_domain(request.domain)
     if domain is not None and not table.is_ours(domain):
@@ -128,11 +131,24 @@ async def refresh(
         done = task.result()
     finally:
         task.cancel()
-    action = "refresh-confirmed" if request.confirm else "refresh"
     changed = sum(result.changed for result in done)
-    emit(OperatorActed(by=by, action=action, what=_described(domain), count=changed))
+    emit(OperatorActed(by=by, action=_act(request), what=_described(domain), count=changed))
     for start in range(0, len(done), ROWS_A_PAGE):
         yield [RefreshInfo(refreshed=result) for result in done[start : start + ROWS_A_PAGE]]
+
+
+async def _refresh_domains(daemon: Daemon, request: Refresh, emit: EventSink, by: str) -> Page:
+    if request.domain is not None:
+        return Failure("selection", "a domain, or the list of domains: not both")
+    done = await daemon.refresh_domains(confirm=request.confirm)
+    if done is None:
+        return Failure("selection", "there is no list of domains: domains_from is not set")
+    emit(OperatorActed(by=by, action=_act(request), what="domains_from", count=int(done.changed)))
+    return [RefreshInfo(refreshed=done)]
+
+
+def _act(request: Refresh) -> str:
+    return "refresh-confirmed" if request.confirm else "refresh"
 
 
 def _described(domain: str | None) -> str:

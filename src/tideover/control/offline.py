@@ -8,8 +8,11 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 from time import time
 
+from tideover.config.directory import DomainFiles
+from tideover.config.load import Loaded
 from tideover.config.model import Config
 from tideover.control import reading
 from tideover.control.client import RefusedError
@@ -19,6 +22,8 @@ from tideover.control.protocol import Failure, Item, Lookup, ReadRequest, Recipi
 from tideover.events.event import Event
 from tideover.message.envelope import QueueId
 from tideover.recipients.directory import DirectoryTable
+from tideover.recipients.domain_list import DomainList
+from tideover.recipients.report import SourceStatus
 from tideover.recipients.sources.opening import Surroundings
 from tideover.spool.interface import DomainCount, DomainHold, Filter, StoredMessage
 from tideover.spool.memory import MemorySpool
@@ -65,31 +70,49 @@ class IdleHouse:
     mx: MxWatch | None = None
     started: float | None = None
 
-    def __init__(self, config: Config, spool: Queue, directory: DirectoryTable | None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        spool: Queue,
+        directory: DirectoryTable | None,
+        domain_files: DomainFiles | None,
+        domains: DomainList,
+    ) -> None:
         self.config = config
         self.spool = spool
         self.directory = directory
+        self.domain_files = domain_files
+        self._domains = domains
+
+    def domain_list(self) -> SourceStatus | None:
+        """The last good copy of the list."""
+        return self._domains.status(time())
 
 
-def answer_offline(config: Config, request: ReadRequest) -> Iterator[Item]:
-    """The items of the answer.
+def answer_offline(loaded: Loaded, base: Path, request: ReadRequest) -> Iterator[Item]:
+    """The items of the answer. `base` is the directory of the configuration file.
 
     Raises:
         RefusedError: there is none.
         SpoolUnusable, SpoolError: the spool can't be read.
     """
-    path = config.data_dir / SPOOL
+    domains = DomainList(loaded.config, base, _ignore, time)
+    path = loaded.config.data_dir / SPOOL
     domain = _domain_of(request)
     with ExitStack() as stack:
         spool: Queue = MemorySpool()  # a daemon that never ran has no spool: that is an empty one
         if path.exists() and not isinstance(request, Lookup | Recipients):
             spool = IdleQueue(stack.enter_context(open_readonly(path)))
         runner = stack.enter_context(asyncio.Runner())
+        runner.run(domains.restore())
+        config = domains.joined(loaded.config)
         directory = None
         if domain is not None:
             directory = runner.run(_open_directory(_only(config, domain)))
             stack.callback(lambda: runner.run(directory.close()))
-        pages = reading.answer(IdleHouse(config, spool, directory), request, time())
+        pages = reading.answer(
+            IdleHouse(config, spool, directory, loaded.files, domains), request, time()
+        )
         while (page := runner.run(_next(pages))) is not None:
             if isinstance(page, Failure):
                 raise RefusedError(page.code, page.text)

@@ -84,10 +84,12 @@ class Recipients(Request, frozen=True, kw_only=True, tag="recipients"):
 
 class Refresh(Request, frozen=True, kw_only=True, tag="refresh"):
     """Load the sources of a domain (None: of all) now: `Progress` while it lasts, then
-    `RefreshInfo`s. `confirm`: take lists although they shrank.
+    `RefreshInfo`s. `domains`: instead of them the list of domains (`domains_from`). `confirm`: take
+    lists although they shrank.
     """
 
     domain: str | None = None
+    domains: bool = False
     confirm: bool = False
 
 
@@ -149,11 +151,16 @@ class Version(Struct, frozen=True):
 
 
 class DaemonInfo(Struct, frozen=True, kw_only=True, tag="daemon"):
-    """`started` is None when the daemon does not run and the spool itself was read."""
+    """`started` is None when the daemon does not run and the spool itself was read. `domains_from`:
+    how the list of domains stands, its entries are domains. `broken_files`: what is wrong in
+    `domains_dir`, the first mistakes of many, then their number.
+    """
 
     version: str
     hostname: str
     started: float | None
+    domains_from: SourceStatus | None = None
+    broken_files: tuple[str, ...] = ()
 
 
 class MxChangeInfo(Struct, frozen=True, kw_only=True):

@@ -4,6 +4,8 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from tideover import __version__
+from tideover.config.directory import DomainFiles
+from tideover.config.domains import UNREADABLE
 from tideover.control.interface import Destination, House, MxWatch
 from tideover.control.pages import ROWS_A_PAGE, Page, own_domain
 from tideover.control.protocol import (
@@ -18,6 +20,7 @@ from tideover.primary.interface import PrimaryState
 from tideover.spool.interface import DomainCount, DomainHold
 
 _CHANGES_SHOWN: Final = 20
+_UNREADABLE: Final = "its settings can't be used: new mail is deferred, and what is queued waits"
 
 
 async def status(house: House, request: Status) -> AsyncIterator[Page]:
@@ -32,7 +35,15 @@ async def status(house: House, request: Status) -> AsyncIterator[Page]:
             yield Failure("not-found", f"{request.domain} is not a domain of ours")
             return
     changes = 0 if request.domain is None else _CHANGES_SHOWN
-    yield [DaemonInfo(version=__version__, hostname=house.config.hostname, started=house.started)]
+    yield [
+        DaemonInfo(
+            version=__version__,
+            hostname=house.config.hostname,
+            started=house.started,
+            domains_from=house.domain_list(),
+            broken_files=_broken(house.domain_files),
+        )
+    ]
     for start in range(0, len(names), ROWS_A_PAGE):
         yield [
             _domain_info(house, name, known.get(name), holds.get(name), counts.get(name),
@@ -56,6 +67,8 @@ def _domain_info(
     if hold is not None:
         state, since = PrimaryState.HELD, hold.since
         reason = f"held by {hold.by}: {hold.reason}" if hold.reason else f"held by {hold.by}"
+    if house.config.domains.get(name) is UNREADABLE:
+        reason = "; ".join(filter(None, (reason, _UNREADABLE)))
     return DomainInfo(
         domain=name,
         primary=str(state),
@@ -72,6 +85,13 @@ def _domain_info(
         sources=None if house.directory is None else tuple(house.directory.sources(name)),
         mx=mx,
     )
+
+
+def _broken(files: DomainFiles | None) -> tuple[str, ...]:
+    if files is None or not files.mistakes:
+        return ()
+    told = tuple(f"{mistake.file}: {mistake}" for mistake in files.mistakes)
+    return told if not files.more else (*told, f"and {files.more} more files")
 
 
 async def _mx_info(watch: MxWatch | None, domain: str, changes: int) -> MxInfo | None:

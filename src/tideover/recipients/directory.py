@@ -123,6 +123,10 @@ class DirectoryTable:
         """Open all sources, and read what can be read quickly."""
         await self._registry.start()
 
+    def was_read(self) -> bool:
+        """Whether all sources with lists were tried once."""
+        return self._registry.was_read()
+
     async def watch(self) -> None:
         """Keep all sources up to date until cancelled."""
         await self._registry.run()

@@ -19,13 +19,15 @@ from typing import Final
 from msgspec import Struct
 
 from tideover.config.document import Table
-from tideover.config.domains import UNREADABLE, from_tables
+from tideover.config.domains import UNREADABLE, from_tables, same
 from tideover.config.model import Config, Domain, Source
 from tideover.config.values import parse_domain
 from tideover.events.domain_records import DomainListLoaded, DomainListTrouble
 from tideover.events.event import EventSink
 from tideover.recipients.domain_copy import DomainCopy
 from tideover.recipients.domain_fetch import Fetched, fetch
+from tideover.recipients.report import SourceStatus
+from tideover.recipients.sources.download import name_of
 from tideover.recipients.sources.interface import SourceError
 
 REFRESH: Final = 300.0
@@ -41,6 +43,8 @@ class _News(Struct, frozen=True):
     domains: dict[str, Domain]
     mistakes: dict[str, str]
     good: int
+    added: int
+    changed: bool
 
 
 class DomainList:
@@ -61,6 +65,10 @@ class DomainList:
         self.domains: Mapping[str, Domain] = {}
         self.loaded_at: float | None = None
         self.trouble: str | None = None
+        self._tried_at: float | None = None
+        self._next_at: float | None = None
+        self._confirmable = False
+        self._mistakes: Mapping[str, str] = {}
         self._config = config
         self._base = str(base.absolute())
         self._emit = emit
@@ -68,6 +76,7 @@ class DomainList:
         self._fetch = fetch
         self._version: str | None = None
         self._failures = 0
+        self._used = True
         self._lock = asyncio.Lock()
         self._changed = asyncio.Event()
 
@@ -82,10 +91,18 @@ class DomainList:
         return self._config.sources.get(self.source or "") or Source()
 
     def joined(self, config: Config) -> Config:
-        """The configuration with the domains of the list; its own come first."""
+        """The configuration with the domains of the list, to be used at once; its own come
+        first.
+        """
+        self._used = True
         if config.domains_from is None or not self.domains:
             return config
         return replace(config, domains={**self.domains, **config.domains})
+
+    @property
+    def was_tried(self) -> bool:
+        """Whether it was read since the start, or could not be."""
+        return self.source is None or self._tried_at is not None
 
     def doubt(self, now: float) -> str | None:
         """Why a domain that is not on the list may be ours nevertheless, or None."""
@@ -95,6 +112,8 @@ class DomainList:
             return self.trouble or "the list of domains was not read yet"
         if self.trouble is not None and now >= self.loaded_at + self.settings.expire:
             return self.trouble
+        if not self._used:
+            return "a new list of domains is being taken into use"
         return None
 
     def reconfigure(self, config: Config) -> None:
@@ -126,6 +145,7 @@ class DomainList:
                 if await self.refresh():
                     await on_change()
                 pause = self._pause()
+                self._next_at = self._clock() + pause
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._changed.wait()
@@ -145,6 +165,7 @@ class DomainList:
             source, now = self.source, self._clock()
             if source is None:
                 return False
+            self._confirmable = False
             try:
                 async with asyncio.timeout(self.settings.timeout):
                     changed = await self._load(source, confirmed=confirmed)
@@ -154,6 +175,8 @@ class DomainList:
             except SourceError as error:
                 self._failed(source, str(error))
                 return False
+            finally:
+                self._tried_at = now
             self.trouble, self._failures, self.loaded_at = None, 0, now
             return changed
 
@@ -162,39 +185,50 @@ class DomainList:
         found = await self._fetch(source, self.settings, scratch, self._version)
         if found is None:
             return False
+        before = self.domains
         news = await asyncio.to_thread(self._read, found.tables)
         self._check(news, confirmed=confirmed)
         # the copy first: after a crash on the next line a start finds what was used
         await asyncio.to_thread(self._copy().put, source, found.tables, self._clock())
-        before, self.domains, self._version = self.domains, news.domains, found.version
-        added, removed = news.domains.keys() - before.keys(), before.keys() - news.domains.keys()
-        changed = news.domains != before
-        if changed or news.mistakes:
+        self.domains, self._version, self._mistakes = news.domains, found.version, news.mistakes
+        if news.changed:
+            self._used = False
+        if news.changed or news.mistakes:
             self._emit(
                 DomainListLoaded(
-                    source=source,
+                    source=_shown(source),
                     domains=len(news.domains),
-                    added=len(added),
-                    removed=len(removed),
+                    added=news.added,
+                    removed=len(before) + news.added - len(news.domains),
                     bad=len(news.mistakes),
                     mistakes=_first(news.mistakes),
                 )
             )
-        return changed
+        return news.changed
 
     def _read(self, tables: Mapping[str, Table]) -> _News:
-        """Blocks for a second with 100,000 domains."""
+        """Blocks for a second with 100,000 domains. One that did not change is the same object."""
         rows = from_tables(tables, self._config, self._base)
+        known = self.domains
+        for name, domain in rows.domains.items():
+            rows.domains[name] = same(domain, known.get(name))
         good = len(rows.domains)
         for written in rows.mistakes:
             with contextlib.suppress(ValueError):
                 name = parse_domain(written)
                 rows.domains.setdefault(name, self.domains.get(name, UNREADABLE))
-        return _News(rows.domains, rows.mistakes, good)
+        return _News(
+            rows.domains,
+            rows.mistakes,
+            good,
+            added=sum(name not in known for name in rows.domains),
+            changed=rows.domains.keys() != known.keys()
+            or any(known[name] is not domain for name, domain in rows.domains.items()),
+        )
 
     def _check(self, news: _News, *, confirmed: bool) -> None:
         had, settings = len(self.domains), self.settings
-        lost = len(self.domains.keys() - news.domains.keys())
+        lost = had + news.added - len(news.domains)
         bad = len(news.mistakes)
         if bad > max(_ALWAYS_FINE, len(news.domains) * settings.max_mistakes / 100):
             first = "; ".join(_first(news.mistakes))
@@ -204,19 +238,48 @@ class DomainList:
                 f"it names no domain, and named {had}" if had else "it names no domain"
             )
         if not confirmed and lost > max(_ALWAYS_FINE, had * settings.max_shrink / 100):
+            self._confirmable = True
             raise SourceError(
                 f"{lost} of {had} domains are gone from it, more than {settings.max_shrink} %; "
-                "they stay until an operator confirms it"
+                "they stay until `tideover recipients refresh --domains --confirm`"
             )
 
     def _failed(self, source: str, reason: str) -> None:
         self._failures += 1
         if reason != self.trouble:
-            self._emit(DomainListTrouble(source=source, reason=reason, domains=len(self.domains)))
+            self._emit(
+                DomainListTrouble(source=_shown(source), reason=reason, domains=len(self.domains))
+            )
         self.trouble = reason
+
+    def status(self, now: float) -> SourceStatus | None:
+        """How it stands, for an operator; None: there is no list. `entries` are domains."""
+        if self.source is None:
+            return None
+        state = "loading" if self._tried_at is None else "never"
+        if self.loaded_at is not None:
+            state = "fresh" if self.trouble is None and self._tried_at is not None else "stale"
+        return SourceStatus(
+            domain="",
+            source=_shown(self.source),
+            state=state,
+            entries=len(self.domains) if self.loaded_at is not None else None,
+            loaded_at=self.loaded_at,
+            tried_at=self._tried_at,
+            next_at=self._next_at,
+            trouble=self.trouble or self.doubt(now),
+            mistakes=_first(self._mistakes),
+            bad=len(self._mistakes),
+            confirm=self._confirmable,
+        )
 
     def _copy(self) -> DomainCopy:
         return DomainCopy(self._config.data_dir)
+
+
+def _shown(source: str) -> str:
+    """The source without what is secret in an URL."""
+    return name_of(source) if source.startswith("http") else source
 
 
 def _first(mistakes: Mapping[str, str]) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from typing import Self
 
 from msgspec import Struct
 
+from tideover.config.directory import DomainFiles
 from tideover.config.model import Config
 from tideover.control.protocol import MxChangeInfo, MxInfo
 from tideover.control.server import ControlServer
@@ -170,7 +171,22 @@ class FakeDaemon:
         self.dispatcher = FakeDispatcher(self.spool)
         self.directory = FakeRecipients({domain: [] for domain in config.domains})
         self.mx = FakeMxWatch()
+        self.domain_files: DomainFiles | None = None
+        self.listed: SourceStatus | None = None
         self.events: list[Event] = []
+
+    def domain_list(self) -> SourceStatus | None:
+        """What the test has put into `listed`."""
+        return self.listed
+
+    async def refresh_domains(self, *, confirm: bool) -> Refreshed | None:
+        """Refused unless it is confirmed."""
+        if self.listed is None:
+            return None
+        return Refreshed(
+            domain="", source=self.listed.source, entries=7, changed=confirm,
+            refused=None if confirm else "3 of 10 domains are gone",
+        )  # fmt: skip
 
     def queue(
         self,

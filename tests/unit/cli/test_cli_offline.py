@@ -7,6 +7,7 @@ import pytest
 
 from tideover.control.offline import SPOOL
 from tideover.message.envelope import Client, Envelope, NewMessage, Recipient, SessionId
+from tideover.recipients.domain_copy import DomainCopy
 from tideover.spool.sqlite import open_spool
 
 
@@ -94,3 +95,33 @@ def test_a_foreign_spool_is_one_clear_line(tideover, config_file):
     assert code == 2
     assert "not a spool" in err
     assert err.count("\n") == 1
+
+
+def test_domains_of_a_list_are_ours_while_no_daemon_runs(tideover, config_file):
+    url = "https://lists.example/domains"
+    text = config_file.read_text()
+    config_file.write_text(f'domains_from = "{url}"\n{text}')
+    row = {"primary": ["10.0.0.1"], "recipients": ["file:recipients"]}
+    DomainCopy(config_file.parent).put(url, {"listed.example": row}, 1_763_722_262.0)
+    (config_file.parent / "recipients").write_text("dora\n")
+    code, out, _ = tideover("recipients", "lookup", "dora@listed.example", "--json")
+    assert (code, json.loads(out)["verdict"]) == (0, "accept")
+    found = json.loads(tideover("status", "--json")[1])
+    assert "listed.example" in found["domains"]
+    assert (found["domains_from"]["source"], found["domains_from"]["entries"]) == (url, 1)
+
+
+def test_reading_verbs_change_no_file(tideover, config_file, queue_id):
+    before = seen(config_file.parent)
+    for verb in ("status", "status --domain example.com", "queue list",
+                 "recipients lookup alice@example.com", "recipients list example.com"):  # fmt: skip
+        assert tideover(*verb.split())[0] == 0
+    assert seen(config_file.parent) == before
+
+
+def seen(directory):
+    """When each file was changed; but for those that SQLite needs to read, and which as root it
+    gives to the owner of the spool.
+    """
+    files = (path for path in directory.iterdir() if not path.name.endswith(("-shm", "-wal")))
+    return {path.name: path.stat().st_mtime_ns for path in files}

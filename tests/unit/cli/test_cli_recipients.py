@@ -6,6 +6,9 @@ import time
 import pytest
 
 from tideover.cli.main import run
+from tideover.config.directory import DomainFiles
+from tideover.config.domains import UNREADABLE
+from tideover.config.mistakes import Mistake
 from tideover.control.protocol import MxChangeInfo, MxInfo
 from tideover.recipients.report import Refreshed, SourceStatus
 from tideover.testing.control import FakeDaemon
@@ -57,7 +60,7 @@ def test_lookup_tells_the_primary_up_from_the_primary_down(tideover, daemon: Fak
     assert answer["primary_down"]["reason"] == "the primary is down"
 
 
-@pytest.mark.parametrize("text", ["no address", "@example.com", "a@b@c d", "<a@example.com>", ""])
+@pytest.mark.parametrize("text", ["no address", "anna", "@example.com", "a@b@c d", "<a@example.com>", ""])
 def test_lookup_of_what_is_no_address(tideover, daemon: FakeDaemon, text):
     code, _, err = tideover("recipients", "lookup", text)
     assert code == 2
@@ -239,3 +242,42 @@ def test_the_daemon_takes_no_seed_but_addresses_of_the_domain(
     with pytest.raises(RefusedError, match="is not an address in"):
         order(config_file, Seed(domain="example.net", addresses=("a@example.net", address)))
     assert daemon.directory.seeded == []
+
+
+LIST = SourceStatus(
+    domain="", source="https://lists.example/d", state="stale", entries=10, confirm=True,
+    trouble="3 of 10 domains are gone from it", loaded_at=1_763_722_262.5,
+)  # fmt: skip
+
+
+def test_a_list_of_domains_that_shrank_is_confirmed_by_name(tideover, daemon: FakeDaemon):
+    code, _, err = tideover("recipients", "refresh", "--domains")
+    assert (code, "domains_from is not set" in err) == (2, True)
+    daemon.listed = LIST
+    code, out, _ = tideover("recipients", "refresh", "--domains")
+    assert (code, "3 of 10 domains are gone" in out) == (1, True)
+    code, out, _ = tideover("recipients", "refresh", "--domains", "--confirm")
+    assert (code, "new" in out) == (0, True)
+    assert [(e.action, e.what) for e in daemon.events] == [
+        ("refresh", "domains_from"), ("refresh-confirmed", "domains_from"),
+    ]  # fmt: skip
+    assert daemon.directory.calls == []
+    assert tideover("recipients", "refresh", "--domains", "--domain", "example.com")[0] == 2
+
+
+def test_status_tells_of_the_list_of_domains_and_of_broken_files(tideover, daemon: FakeDaemon):
+    daemon.listed = LIST
+    mistake = Mistake(path="primary", line=3, allowed="wrong", file="/etc/t/d/bad.example.toml")
+    daemon.domain_files = DomainFiles(domains={}, mistakes=[mistake], more=4, held=1, ignored=[])
+    daemon.config.domains["bad.example"] = UNREADABLE
+    _, out, _ = tideover("status")
+    assert "domains from https://lists.example/d: stale, 10 domains" in out
+    assert "3 of 10 domains are gone from it" in out
+    assert "/etc/t/d/bad.example.toml: line 3" in out
+    assert "and 4 more files" in out
+    bad = next(line for line in out.splitlines() if line.startswith("bad.example "))
+    assert "its settings can't be used" in bad
+    found = json.loads(tideover("status", "--json")[1])
+    assert found["domains_from"]["confirm"] is True
+    assert len(found["broken_files"]) == 2
+    assert found["domains"]["bad.example"]["reason"].startswith("its settings can't be used")

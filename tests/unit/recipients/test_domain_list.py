@@ -108,6 +108,9 @@ async def test_domains_of_the_list_are_joined_and_the_files_own_come_first(house
     domains = house.list()
     assert domains.doubt(house.now) == "the list of domains was not read yet"
     assert await domains.refresh()
+    # a domain that the daemon does not know yet must not be refused for good
+    assert domains.doubt(house.now) == "a new list of domains is being taken into use"
+    domains.joined(house.config)
     assert domains.doubt(house.now) is None
     joined = domains.joined(house.config)
     assert sorted(joined.domains) == ["a.example", "xn--bcher-kva.example"]
@@ -153,6 +156,7 @@ async def test_silence_is_believed_for_as_long_as_the_operator_says(house, site)
     site.rows(["a.example"])
     domains = house.list()
     await domains.refresh()
+    domains.joined(house.config)
     site.text = None
     await domains.refresh()
     assert domains.doubt(house.now + 3599) is None
@@ -355,3 +359,35 @@ def test_json_keeps_what_is_there():
         "a.example": {"primary": "mx"},
         "b.example": {"primary": 3},
     }
+
+
+@on_a_loop
+async def test_a_list_that_comes_again_makes_no_domain_anew(house, site):
+    site.rows(["a.example", "b.example"])
+    domains = house.list()
+    await domains.refresh()
+    before = dict(domains.domains)
+    site.text = json.dumps({"a.example": ROW, "b.example": {**ROW, "primary": ["10.0.0.2"]}})
+    assert await domains.refresh()
+    assert domains.domains["a.example"] is before["a.example"]
+    assert domains.domains["b.example"] is not before["b.example"]
+    site.text += " "
+    assert not await domains.refresh()
+
+
+@on_a_loop
+async def test_an_operator_sees_how_the_list_stands(house, site):
+    domains = house.list()
+    assert domains.status(house.now).state == "loading"
+    site.rows([f"d{n}.example" for n in range(10)])
+    await domains.refresh()
+    domains.joined(house.config)
+    stands = domains.status(house.now)
+    assert (stands.state, stands.entries, stands.trouble) == ("fresh", 10, None)
+    site.rows(["d1.example"])
+    await domains.refresh()
+    stands = domains.status(house.now)
+    assert (stands.state, stands.entries, stands.confirm) == ("stale", 10, True)
+    assert "refresh --domains --confirm" in stands.trouble
+    await domains.refresh(confirmed=True)
+    assert domains.status(house.now).confirm is False
