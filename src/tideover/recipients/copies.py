@@ -11,6 +11,7 @@ import os
 import sqlite3
 import zlib
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from threading import Lock
 from typing import Final
@@ -18,13 +19,16 @@ from typing import Final
 import msgspec
 
 from tideover.recipients.formats import plain
-from tideover.recipients.listing import ANY_DOMAIN, ListBuilder, Listing, NameList
+from tideover.recipients.listing import ListBuilder, Listing, NameList
 from tideover.recipients.sources.interface import Load
 
 NAME: Final = "recipients.sqlite"
-_VERSION: Final = 1
+_VERSION: Final = 2
 _LARGEST: Final = 900 * 1024 * 1024
 """Octets of one copy after compression; SQLite bounds a value to 1 GB."""
+_PIECE_LINES: Final = 5_000
+_BLOCK: Final = 1 << 15
+_LENGTH: Final = 4
 _TABLE: Final = """
 CREATE TABLE IF NOT EXISTS copy (
     source TEXT PRIMARY KEY,
@@ -60,9 +64,7 @@ class Copies:
             return None
         version, data, loaded_at = row
         with contextlib.suppress(zlib.error, msgspec.DecodeError, ValueError):
-            texts = msgspec.msgpack.decode(zlib.decompress(data), type=dict[str, str])
-            lists = {domain: _read(text, domain) for domain, text in texts.items()}
-            return Load(lists=lists, version=version), loaded_at
+            return Load(lists=_unpacked(data), version=version), loaded_at
         return None
 
     def put(
@@ -76,12 +78,7 @@ class Copies:
             with self._lock:
                 if self._execute(known, (source, version)) is not None:
                     return
-        texts = {
-            domain: "\n".join(plain.write(listing))
-            for domain, listing in lists.items()
-            if isinstance(listing, NameList)
-        }
-        data = zlib.compress(msgspec.msgpack.encode(texts), 1)
+        data = _packed(lists)
         if len(data) > _LARGEST:
             return
         with self._lock:
@@ -156,7 +153,38 @@ def _open(path: Path) -> sqlite3.Connection:
     return database
 
 
-def _read(text: str, domain: str) -> NameList:
+def _packed(lists: Mapping[str, Listing]) -> bytes:
+    """Compressed pieces, each with its length: a piece is what is made without a pause for all
+    other threads.
+    """
+    pack = zlib.compressobj(1)
+    data = bytearray()
+    for domain, listing in lists.items():
+        lines = plain.write(listing) if isinstance(listing, NameList) else iter(())
+        while batch := list(islice(lines, _PIECE_LINES)):
+            piece = msgspec.msgpack.encode((domain, "\n".join(batch)))
+            data += pack.compress(len(piece).to_bytes(_LENGTH, "big") + piece)
+    return bytes(data + pack.flush())
+
+
+def _unpacked(data: bytes) -> dict[str, NameList]:
+    """The lists again.
+
+    Raises:
+        ValueError, zlib.error, msgspec.DecodeError: it is damaged.
+    """
     builder = ListBuilder()
-    plain.read(text.encode(), builder, domain=domain)
-    return builder.build().get(domain) or builder.build().get(ANY_DOMAIN) or NameList(frozenset())
+    unpack = zlib.decompressobj()
+    waiting = bytearray()
+    for start in range(0, len(data), _BLOCK):
+        waiting += unpack.decompress(data[start : start + _BLOCK])
+        while len(waiting) >= _LENGTH:
+            end = _LENGTH + int.from_bytes(waiting[:_LENGTH], "big")
+            if len(waiting) < end:
+                break
+            domain, text = msgspec.msgpack.decode(waiting[_LENGTH:end], type=tuple[str, str])
+            plain.read(text.encode(), builder, domain=domain)
+            del waiting[:end]
+    if waiting or not unpack.eof:
+        raise ValueError("cut short")
+    return builder.build()

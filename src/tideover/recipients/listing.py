@@ -1,11 +1,12 @@
 """A list of recipients of one domain, in memory; and its making from what a source yields."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 from tideover.recipients.interface import NO_TERMS, Confidence, Match, Terms
 from tideover.recipients.patterns import Pattern, first_match
 
+_LARGE: Final = 100_000
 ANY_DOMAIN: Final = ""
 """The key for bare local parts: they count for each domain that uses the source."""
 
@@ -100,6 +101,13 @@ class NameList:
         return self._names
 
 
+def _frozen(names: set[str]) -> frozenset[str]:
+    """A small set in the least memory; a large one as it is, since a copy of millions of names
+    holds up all other threads. Nobody changes it any more.
+    """
+    return frozenset(names) if len(names) < _LARGE else cast("frozenset[str]", names)
+
+
 class ListBuilder:
     """Collects what a source yields, by domain. Only `wanted` domains (A-labels) are kept."""
 
@@ -147,7 +155,7 @@ class ListBuilder:
         domains = self._names.keys() | self._patterns.keys() | self._catch_alls.keys()
         return {
             domain: NameList(
-                frozenset(self._names.get(domain, ())),
+                _frozen(self._names.get(domain, set())),
                 terms=self._terms.get(domain),
                 patterns=tuple(self._patterns.get(domain, ())),
                 catch_all=self._catch_alls.get(domain),
