@@ -34,12 +34,13 @@ def print_details(row: "DomainInfo") -> None:
 
 
 def _source(status: "SourceStatus", now: float) -> tuple[str, ...]:
+    coming = status.next_at or 0.0
     return (
         status.source,
         status.state,
         "" if status.entries is None else f"{status.entries:,}",
         output.age(now - status.loaded_at) if status.loaded_at is not None else "",
-        f"in {output.age(status.next_at - now)}" if (status.next_at or 0.0) > now else "",
+        f"in {output.age(coming - now)}" if coming > now else "",
         status.version or "" if source_kind(status.source) == "feed" else "",
         status.trouble or "",
     )

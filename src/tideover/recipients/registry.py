@@ -10,20 +10,31 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from typing import Final
 
 from tideover.config.model import Config, Domain, Source
+from tideover.config.values import source_kind
 from tideover.events.event import EventSink
 from tideover.recipients.asked import AskedSource
 from tideover.recipients.copies import Copies
 from tideover.recipients.domain_table import AnySource
 from tideover.recipients.file_watch import FileWatch, is_quick
+from tideover.recipients.leftovers import Leftovers, remove_feeds
 from tideover.recipients.loaded import LoadedSource
 from tideover.recipients.refresh import Refresher
-from tideover.recipients.sources.opening import Surroundings, belongs_to_one, open_source
+from tideover.recipients.sources.opening import (
+    Surroundings,
+    belongs_to_one,
+    feed_name,
+    open_source,
+    scratch,
+)
 from tideover.recipients.taking import Taking
 
 START_WAIT: Final = 2.0
 """Seconds that the start waits for first loads; what takes longer goes on in the background."""
 
 _AT_ONCE: Final = 500  # domains between two turns of the loop
+_COMPARED_AT_ONCE: Final = 20_000
+_FIRST_SWEEP: Final = 60.0
+_SWEEP: Final = 86400.0
 _NO_DETAILS: Final = Source()
 _Key = tuple[str, str | None]  # the source's text, and the domain that it serves alone
 
@@ -49,7 +60,7 @@ class Registry:
         taking = Taking(self._copies, sink, self._changed)
         self._refresher = Refresher(taking, clock)
         self._files = FileWatch(taking, clock)
-        self._work: asyncio.Future[tuple[None, None]] | None = None
+        self._work: asyncio.Future[tuple[None, None, None]] | None = None
         self._sources: dict[_Key, AnySource] = {}
         self._users: dict[str, set[str]] = {}  # of shared sources
         self._reconfiguring = asyncio.Lock()
@@ -97,7 +108,7 @@ class Registry:
         for source in loaded:
             if not is_quick(type(source.loader)) and now() < deadline:
                 await self._refresher.restore(source)
-        self._work = asyncio.gather(self._files.run(), self._refresher.run())
+        self._work = asyncio.gather(self._files.run(), self._refresher.run(), self._sweep_daily())
         for source in loaded:
             left = deadline - now()
             if left <= 0 or not await source.first_read(left):
@@ -148,13 +159,57 @@ class Registry:
             gone: list[AnySource] = []
             for text in other:
                 gone += self._drop(text)
-            touched = list(_touched(before, config, other))
+            touched = await _touched(before, config, other)
             for start in range(0, len(touched), _AT_ONCE):
                 for name in touched[start : start + _AT_ONCE]:
                     gone += self._move(name, before.domains.get(name), config.domains.get(name))
                     self._told(name)
                 await asyncio.sleep(0)
             await self._end(gone)
+            left = {source.key for source in gone if isinstance(source, LoadedSource)}
+            await self._remove_left(left)
+
+    # What is left on the disk
+
+    async def _sweep_daily(self) -> None:
+        await asyncio.sleep(_FIRST_SWEEP)
+        while True:
+            await self.sweep()
+            await asyncio.sleep(_SWEEP)
+
+    async def sweep(self) -> None:
+        """Remove what sources left on the disk that are gone."""
+        await self._remove_left(None)
+        feeds = {
+            feed_name(text, domain)
+            for text, domain in self._sources
+            if domain is not None and source_kind(text) == "feed"
+        }
+        await asyncio.to_thread(remove_feeds, scratch(self._around), feeds, self._clock())
+
+    async def _remove_left(self, only: set[str] | None) -> None:
+        """Remove copies that nobody needs: those of these keys, or of all."""
+        if only is not None and not only:
+            return
+        copies = [
+            (key, at)
+            for key, at in await asyncio.to_thread(self._copies.all)
+            if only is None or key in only
+        ]
+        now = self._clock()
+        leftovers = Leftovers(self._config, self._sources.__contains__)
+        left = []
+        for start in range(0, len(copies), _AT_ONCE):
+            left += [
+                key
+                for key, at in copies[start : start + _AT_ONCE]
+                if leftovers.is_left(key, at, now)
+            ]
+            await asyncio.sleep(0)
+        if left:
+            await asyncio.to_thread(self._copies.remove, left)
+
+    # The parts of another configuration
 
     def leave(self, name: str, settings: Domain) -> Coroutine[None, None, None]:
         """A domain is ours no more, although the configuration is the same. What it returns ends
@@ -195,12 +250,19 @@ class Registry:
             self.of(name, after)
 
 
-def _touched(before: Config, after: Config, sources: set[str]) -> Iterator[str]:
+async def _touched(before: Config, after: Config, sources: set[str]) -> list[str]:
     """The domains that came, went or are another, or that use one of these sources."""
-    for name, settings in after.domains.items():
-        if before.domains.get(name) is not settings or not sources.isdisjoint(settings.recipients):
-            yield name
-    yield from before.domains.keys() - after.domains.keys()
+    old, all_ = before.domains, list(after.domains.items())
+    found: list[str] = []
+    for start in range(0, len(all_), _COMPARED_AT_ONCE):
+        found += [
+            name
+            for name, settings in all_[start : start + _COMPARED_AT_ONCE]
+            if old.get(name) is not settings
+            or (sources and not sources.isdisjoint(settings.recipients))
+        ]
+        await asyncio.sleep(0)
+    return found + [name for name in old if name not in after.domains]
 
 
 def _feed(settings: Domain) -> tuple[object, object]:
