@@ -10,11 +10,11 @@ import contextlib
 import os
 import sqlite3
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from threading import Lock
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -102,6 +102,23 @@ class Copies:
             self._execute(statement, ())
             return self._database is not None
 
+    def all(self) -> list[tuple[str, float]]:
+        """What there are copies of, and when each was loaded."""
+        with self._lock:
+            rows = self._execute_all("SELECT source, loaded_at FROM copy")
+        return [(str(source), float(at)) for source, at in rows]
+
+    def remove(self, sources: Iterable[str]) -> None:
+        """Forget these: afterwards nothing of them is in the file."""
+        if self._read_only:
+            return
+        with self.together():
+            for source in sources:
+                with self._lock:
+                    self._execute("DELETE FROM copy WHERE source = ?", (source,))
+        with self._lock:
+            self._execute("PRAGMA wal_checkpoint(TRUNCATE)", ())
+
     def close(self) -> None:
         """Close the file."""
         with self._lock:
@@ -112,19 +129,20 @@ class Copies:
     def _execute(
         self, statement: str, values: tuple[object, ...]
     ) -> tuple[str, bytes, float] | None:
+        """One statement, and the first row of its answer, if there is one."""
+        return next(iter(self._execute_all(statement, values)), None)
+
+    def _execute_all(self, statement: str, values: tuple[object, ...] = ()) -> list[Any]:
         """One statement; without an answer when the file fails, whatever it is that fails."""
         if self._path is None:
-            return None
+            return []
         try:
             if self._database is None:
                 self._database = (_open_to_read if self._read_only else _open)(self._path)
-            found: tuple[str, bytes, float] | None = self._database.execute(
-                statement, values
-            ).fetchone()
+            return self._database.execute(statement, values).fetchall()
         except sqlite3.DatabaseError as error:
             self._close_bad(error)
-            return None
-        return found
+            return []
 
     def _close_bad(self, error: sqlite3.DatabaseError) -> None:
         if self._database is not None:
@@ -146,6 +164,7 @@ def _open(path: Path) -> sqlite3.Connection:
     database = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
     database.execute("PRAGMA journal_mode = WAL")
     database.execute("PRAGMA synchronous = NORMAL")
+    database.execute("PRAGMA secure_delete = ON")  # what is forgotten is names of people
     if database.execute("PRAGMA user_version").fetchone()[0] not in (0, _VERSION):
         database.execute("DROP TABLE IF EXISTS copy")
     database.execute(f"PRAGMA user_version = {_VERSION}")

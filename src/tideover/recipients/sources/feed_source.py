@@ -41,6 +41,11 @@ Progress = Callable[[int], None]
 _T = TypeVar("_T")
 
 
+def store_name(source: str, domain: str) -> str:
+    """What the files of a feed in the store are called, without their suffix."""
+    return hashlib.sha256(f"{domain}\0{source}".encode()).hexdigest()[:24]
+
+
 class _Signature(NamedTuple):
     """What tells one content of a file from the next without reading it."""
 
@@ -74,7 +79,7 @@ class FeedLoader:
         self._of = of
         self._slow = SlowHash() if slow is None else slow
         self._owns_slow = slow is None
-        name = hashlib.sha256(f"{domain}\0{source}".encode()).hexdigest()[:24]
+        name = store_name(source, domain)
         self._store = store
         self._name = name
         self._good = store / f"{name}.feed"

@@ -101,9 +101,7 @@ def _loader(
         case "http" | "https":
             from tideover.recipients.sources.http import HttpLoader
 
-            return HttpLoader(
-                text, settings, wanted=wanted, domain=domain, scratch=_scratch(around)
-            )
+            return HttpLoader(text, settings, wanted=wanted, domain=domain, scratch=scratch(around))
         case "command":
             from tideover.recipients.sources.command import CommandLoader
 
@@ -122,13 +120,20 @@ def _loader(
             if domain is None:
                 raise AssertionError("a feed belongs to one domain")
             return FeedLoader(
-                text, settings, domain=domain, of=of, store=_scratch(around), slow=around.slow_hash
+                text, settings, domain=domain, of=of, store=scratch(around), slow=around.slow_hash
             )
         case _:
             raise AssertionError(f"{kind} is no kind of source")
 
 
-def _scratch(around: Surroundings) -> Path:
+def feed_name(text: str, domain: str) -> str:
+    """What the files of a domain's feed are called in `scratch`, without their suffix."""
+    from tideover.recipients.sources.feed_source import store_name
+
+    return store_name(text.replace(PLACE, domain), domain)
+
+
+def scratch(around: Surroundings) -> Path:
     """Where downloads and feeds are kept."""
     return (around.data_dir or Path()) / "recipients"
 
