@@ -318,7 +318,7 @@ class Daemon:
         if files is not None and files.mistakes:
             self._emit(
                 DomainFilesBroken(
-                    files=len(files.mistakes) + files.more,
+                    files=len({mistake.file for mistake in files.mistakes}) + files.more,
                     kept=files.kept,
                     held=files.held,
                     errors=tuple(f"{mistake.file}: {mistake}" for mistake in files.mistakes),
