@@ -73,6 +73,35 @@ def test_an_etag_and_a_date_are_sent_back(web: Web, tmp_path: Path) -> None:
     assert not target.exists()
     assert web.requests[1][1]["if-none-match"] == 'W/"1"'
     assert web.requests[1][1]["if-modified-since"] == date
+
+
+def test_a_file_that_changes_twice_within_a_second_is_not_missed(web: Web, tmp_path: Path) -> None:
+    target, url = tmp_path / "list", web.url("/list")
+    times = {"Last_Modified": "Sat, 21 Nov 2026 10:00:00 GMT", "ETag": '"10:00:00"'}
+    web.gives(b"user\n", Date="Sat, 21 Nov 2026 10:00:00 GMT", **times)
+    known = fetch(url, target)
+    # the server's clock can't tell this one from the other, so it would say 304
+    web.gives(b"fresh\n", Date="Sat, 21 Nov 2026 10:05:00 GMT", **times)
+    known = fetch(url, target, known)
+    assert "if-modified-since" not in web.requests[-1][1]
+    assert "if-none-match" not in web.requests[-1][1]
+    assert target.read_bytes() == b"fresh\n"
+    web.gives(b"", status=304)
+    assert fetch(url, target, known) is None
+
+
+def test_a_young_file_that_stays_as_it_is_is_soon_asked_for_by_its_date(
+    web: Web, tmp_path: Path
+) -> None:
+    target, url = tmp_path / "list", web.url("/list")
+    modified = "Sat, 21 Nov 2026 10:00:00 GMT"
+    web.gives(BODY, Date=modified, Last_Modified=modified)
+    known = fetch(url, target)
+    web.gives(BODY, Date="Sat, 21 Nov 2026 10:05:00 GMT", Last_Modified=modified)
+    known = fetch(url, target, known)
+    web.gives(b"", status=304)
+    assert fetch(url, target, known) is None
+    assert web.requests[-1][1]["if-modified-since"] == modified
     web.gives(b"new\n", ETag='"2"')
     assert fetch(url, target, known) not in (None, known)
     assert target.read_bytes() == b"new\n"

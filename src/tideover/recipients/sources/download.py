@@ -11,6 +11,7 @@ import asyncio
 import os
 import ssl
 import zlib
+from email.utils import parsedate_to_datetime
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
@@ -157,15 +158,35 @@ async def _store(
     except BaseException:
         sink.drop()
         raise
-    if digest == known.digest:  # from a server without validators
+    new = _Validators(digest=digest)
+    if _is_settled(response):
+        new = _Validators(
+            etag=_kept(response.headers.get("ETag")),
+            modified=_kept(response.headers.get("Last-Modified")),
+            digest=digest,
+        )
+    gained = not (known.etag or known.modified) and (new.etag or new.modified)
+    if digest == known.digest and not gained:  # from a server without validators
         await asyncio.to_thread(sink.drop)
         return None
-    new = _Validators(
-        etag=_kept(response.headers.get("ETag")),
-        modified=_kept(response.headers.get("Last-Modified")),
-        digest=digest,
-    )
     return msgspec.json.encode(new).decode()
+
+
+def _is_settled(response: "httpx.Response") -> bool:
+    """Whether validators tell this content from the next: what is changed twice within a second
+    has the same time, and often the same ETag, for both (RFC 9110 §8.8.2.2). Then it is read once
+    more in full.
+    """
+    modified, date = (_time(response.headers.get(name)) for name in ("Last-Modified", "Date"))
+    return modified is None or date is None or date - modified > 1.0
+
+
+def _time(value: str | None) -> float | None:
+    """Unix seconds of an HTTP date."""
+    try:
+        return parsedate_to_datetime(value).timestamp() if value else None
+    except (ValueError, OverflowError):
+        return None
 
 
 class _Sink:
