@@ -27,9 +27,20 @@ SETTLED: Final = 1.0
 
 
 class FileLoader:
-    """One file. `domain`: the only one that is wanted, if so."""
+    """One file. `domain`: whose bare local parts are; it stands for "{domain}" in the path, too.
+    `only`: no other domain's recipients are wanted.
+    """
 
-    __slots__ = ("_domain", "_seen", "_settings", "_source", "_spoiled", "_trouble", "_wanted")
+    __slots__ = (
+        "_domain",
+        "_only",
+        "_seen",
+        "_settings",
+        "_source",
+        "_spoiled",
+        "_trouble",
+        "_wanted",
+    )
 
     def __init__(
         self,
@@ -38,11 +49,13 @@ class FileLoader:
         *,
         wanted: Callable[[str], bool] | None = None,
         domain: str | None = None,
+        only: bool = False,
     ) -> None:
         self._source = source
         self._settings = settings
         self._wanted = wanted
         self._domain = domain
+        self._only = only
         self._seen: str | None = None  # signature at the last look
         self._spoiled: str | None = None  # signature of the content that was refused
         self._trouble: str | None = None
@@ -67,7 +80,7 @@ class FileLoader:
         Raises:
             SourceError: it can't be read or used; also while a file in trouble is being written.
         """
-        path = source_rest(self._source)
+        path = source_rest(self._source.replace("{domain}", self._domain or "{domain}"))
         try:
             return self._look(path, version)
         except SourceError as error:
@@ -113,7 +126,7 @@ class FileLoader:
                 file,
                 path,
                 self._settings,
-                wanted=self._wanted,
+                wanted=self._domain.__eq__ if self._only and self._domain else self._wanted,
                 domain=self._domain,
                 version=before,
             )

@@ -66,7 +66,10 @@ def open_source(
             silence=Silence.NOTHING if kind in ("callout", "learn") else Silence.NO_SUCH,
             remembered=None if kind in ("callout", "learn") else around.remembered or Forgetful(),
         )
-    loader = _loader(kind, text, settings, own, of, around)
+    if kind == "file":  # it holds the shared text, not a path of its own: there may be 100,000
+        loader = _file(name, settings, own)
+    else:
+        loader = _loader(kind, text, settings, own, of, around)
     refresh = settings.refresh or DEFAULT_REFRESH.get(kind, _OTHERS)
     return LoadedSource(name, own, loader, settings, refresh)
 
@@ -89,15 +92,17 @@ def _asker(kind: str, text: str, settings: Source, around: Surroundings) -> Aske
             return Unasked()
 
 
+def _file(name: str, settings: Source, domain: str | None) -> Loader:
+    from tideover.recipients.sources.file import FileLoader
+
+    return FileLoader(name, settings, domain=domain, only=domain is not None)
+
+
 def _loader(
     kind: str, text: str, settings: Source, domain: str | None, of: Domain, around: Surroundings
 ) -> Loader:
     wanted = None if domain is None else domain.__eq__
     match kind:
-        case "file":
-            from tideover.recipients.sources.file import FileLoader
-
-            return FileLoader(text, settings, wanted=wanted, domain=domain)
         case "http" | "https":
             from tideover.recipients.sources.http import HttpLoader
 
