@@ -60,7 +60,9 @@ def test_lookup_tells_the_primary_up_from_the_primary_down(tideover, daemon: Fak
     assert answer["primary_down"]["reason"] == "the primary is down"
 
 
-@pytest.mark.parametrize("text", ["no address", "anna", "@example.com", "a@b@c d", "<a@example.com>", ""])
+@pytest.mark.parametrize(
+    "text", ["no address", "anna", "@example.com", "a@b@c d", "<a@example.com>", ""]
+)
 def test_lookup_of_what_is_no_address(tideover, daemon: FakeDaemon, text):
     code, _, err = tideover("recipients", "lookup", text)
     assert code == 2
