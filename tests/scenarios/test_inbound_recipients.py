@@ -154,3 +154,20 @@ async def test_a_recipient_with_a_size_limit(server):
         body = (line * (size // 100 + 1))[-size:]
         assert (await c.say(body + b".\r\n")).startswith(code)
     assert len(server.shelf.messages) == 1
+
+
+@scenario
+async def test_who_takes_less_costs_no_other_recipient_a_message_of_unsaid_size(server):
+    server.house.directory.findings = {"small": SMALL, "little": SMALL}
+    c = await server.client()
+    await c.say(b"EHLO x\r\n")
+    for first, second in ((b"small", b"user"), (b"user", b"small")):
+        await c.say(b"MAIL FROM:<s@example.net>\r\n")
+        assert (await c.say(b"RCPT TO:<%s@example.com>\r\n" % first)).startswith(b"250")
+        assert (await c.say(b"RCPT TO:<%s@example.com>\r\n" % second)).startswith(b"452 4.5.3")
+        await c.say(b"RSET\r\n")
+    for size, others in ((b"", b"little"), (b" SIZE=900", b"user")):
+        await c.say(b"MAIL FROM:<s@example.net>%s\r\n" % size)
+        assert (await c.say(b"RCPT TO:<small@example.com>\r\n")).startswith(b"250")
+        assert (await c.say(b"RCPT TO:<%s@example.com>\r\n" % others)).startswith(b"250")
+        await c.say(b"RSET\r\n")

@@ -23,6 +23,7 @@ from tideover.spool.interface import Intake, SpoolError
 
 LOOP = reply(554, "5.4.6", "Too many hops; this message is going in circles")
 TOO_LARGE = reply(552, "5.3.4", "Message too large for this recipient")
+APART = reply(452, "4.5.3", "This recipient takes another size; send it apart")
 
 
 class Transaction:
@@ -81,13 +82,15 @@ class Transaction:
         limit = finding.max_size
         if refusal is None and limit is not None and (self._mail.size or 0) > limit:
             refusal = TOO_LARGE
+        elif refusal is None and self._goes_apart(finding):
+            refusal = APART
         if refusal is not None:
             self._refuse_recipient(address, refusal, finding)
             return refusal
         if finding.verdict is Verdict.SWALLOW:
             return None
         if limit is not None:
-            self._max_size = min(limit, self._max_size or limit)
+            self._max_size = limit if self._max_size is None else min(limit, self._max_size)
         # the same mailbox named twice gets the message once
         self._recipients.setdefault(
             address.lower(),
@@ -99,6 +102,17 @@ class Transaction:
             ),
         )
         return None
+
+    def _goes_apart(self, finding: Finding) -> bool:
+        """Whether the body, whose size nobody has said, might be refused at its end for one
+        recipient's sake and lost for the others'.
+        """
+        return (
+            self._mail.size is None
+            and bool(self._recipients)
+            and finding.verdict is Verdict.ACCEPT
+            and finding.max_size != self._max_size
+        )
 
     def _trapped(self, address: str, finding: Finding) -> None:
         """Note that the client wrote to a honeypot: a fact for whoever judges it later."""
