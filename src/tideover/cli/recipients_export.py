@@ -208,15 +208,17 @@ def _plan(domain: str, options: dict[str, Any]) -> "tuple[FeedPlan, bool]":
 def _fields(
     written: "Written", loaded: "Loaded", recipients: "Recipients", profile: str
 ) -> dict[str, Any]:
-    terms = [*recipients.terms.values(), *(pattern.terms for pattern in recipients.patterns)]
+    # a honeypot is nobody's address: it is counted apart
+    traps = sum(terms.honeypot for terms in recipients.terms.values())
+    trap_patterns = sum(pattern.terms.honeypot for pattern in recipients.patterns)
     return {
         "domain": written.domain,
         "serial": written.serial,
         "profile": profile,
-        "addresses": written.entries,
-        "patterns": written.patterns,
+        "addresses": written.entries - traps,
+        "patterns": written.patterns - trap_patterns,
         "catch_all": written.catch_all,
-        "honeypots": sum(each.honeypot for each in terms),
+        "honeypots": traps + trap_patterns,
         "skipped": loaded.skipped,
         "mistakes": loaded.bad,
         "first_mistakes": list(loaded.mistakes),

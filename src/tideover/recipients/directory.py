@@ -10,7 +10,7 @@ Invariants
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -21,6 +21,7 @@ from tideover.events.event import EventSink
 from tideover.recipients.asked import AskedSource
 from tideover.recipients.domain_table import DomainTable
 from tideover.recipients.interface import Confidence, Finding, Says, Silence, Verdict
+from tideover.recipients.listing import Listing, NameList
 from tideover.recipients.loaded import LoadedSource
 from tideover.recipients.names import a_label, local_key
 from tideover.recipients.registry import Registry
@@ -154,14 +155,14 @@ class DirectoryTable:
     # What operators ask
 
     def listing(self, domain: str) -> Sequence[str]:
-        """All addresses of a domain of ours that are known in clear, sorted."""
+        """All valid addresses of a domain of ours that are known in clear, sorted."""
         name = a_label(domain) or ""
         locals_ = {
             local
             for source in self._of(name)
             if isinstance(source, LoadedSource)
             for listing in source.of(name)
-            for local in listing.names()
+            for local in _valid(listing)
         }
         return sorted(f"{local}@{name}" for local in locals_)
 
@@ -260,6 +261,14 @@ class DirectoryTable:
                 await loader.offer(file)
                 return await self._registry.clockwork(source).refresh(source, confirmed=False)
         raise KeyError(domain)
+
+
+def _valid(listing: Listing) -> Iterable[str]:
+    """The names of a list without honeypots, and without those whose mail is to be refused."""
+    if not isinstance(listing, NameList) or not listing.terms:
+        return listing.names()
+    refused = (n for n, terms in listing.terms.items() if terms.honeypot or terms.reject)
+    return listing.names().difference(refused)
 
 
 def _when(says: Says, what: str) -> Says:

@@ -73,7 +73,7 @@ def test_counts_as_json(export):
     found = json.loads(out)
     assert code == 0
     assert {name: found[name] for name in ("addresses", "patterns", "honeypots", "skipped")} == {
-        "addresses": 3, "patterns": 1, "honeypots": 1, "skipped": 1,
+        "addresses": 2, "patterns": 1, "honeypots": 1, "skipped": 1,
     }  # fmt: skip
     assert (found["mistakes"], found["catch_all"], found["profile"]) == (1, False, "fast")
     assert found["made"] == ["key.pem"]

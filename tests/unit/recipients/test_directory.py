@@ -384,6 +384,7 @@ def test_honeypots_patterns_and_catch_alls_of_a_file(tmp_path: Path, make) -> No
     setting = make(given)
     assert setting.lookup("user").max_size == 1 << 20
     assert setting.lookup("trap").confidence is Confidence.HONEYPOT
+    assert setting.table.listing("example.com") == ["user@example.com"]
     assert setting.lookup("Sales-x").confidence is Confidence.PATTERN
     assert setting.verdict("nobody") is UNKNOWN
     domain = given.domains["example.com"]
