@@ -38,6 +38,7 @@ from tideover.inbound.listener import Listeners
 from tideover.inbound.tls import Certificate
 from tideover.knowledge import Knowledge
 from tideover.outbound.aging import Aging
+from tideover.outbound.connection import host_text
 from tideover.outbound.dispatcher import Dispatcher
 from tideover.outbound.transport import opportunistic_context
 from tideover.primary.discovery import Discovery
@@ -162,6 +163,7 @@ class Daemon:
             primaries=self,
             primary_up=self.dispatcher.primary_up,
             destination_up=self.dispatcher.destination_up,
+            is_primary=self._is_primary,
             stream=self._stream,
             tls=self._tls,
             stack=stack,
@@ -200,6 +202,13 @@ class Daemon:
         for domain in domains:
             self.dispatcher.notify(domain)
             self._discovery.used(domain)
+
+    def _is_primary(self, domain: str, host: str) -> bool:
+        """Whether a host, as events name it, is the domain's primary and not another backup."""
+        route = self._router.known(domain)
+        return route is not None and any(
+            host_text(hop) == host and not hop.intermediate for hop in route.hops
+        )
 
     def closed(self, domain: str) -> str | None:
         """Why a domain takes no mail at all (`recipients.directory.Primaries`)."""

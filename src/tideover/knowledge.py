@@ -76,6 +76,7 @@ class Knowledge:
         primaries: Primaries,
         primary_up: Callable[[str], bool | None],
         destination_up: Callable[[str], bool | None],
+        is_primary: Callable[[str, str], bool],
         stream: EventStream,
         tls: ssl.SSLContext | None,
         stack: AsyncExitStack,
@@ -99,7 +100,7 @@ class Knowledge:
             router=router, primaries=primaries, primary_up=primary_up, emit=emit,
         )  # fmt: skip
         stack.push_async_callback(knowledge._close)
-        stream.add(Learning(facts, knowledge.sources_of))
+        stream.add(Learning(facts, knowledge.sources_of, is_primary))
         await knowledge.directory.start()
         return knowledge
 

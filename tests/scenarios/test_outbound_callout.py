@@ -16,7 +16,7 @@ from tideover.events.recipient_records import CalloutsRefused
 from tideover.outbound import callout_destination as module
 from tideover.outbound.callout import Callouts
 from tideover.outbound.transport import opportunistic_context
-from tideover.primary.interface import NoRoute, Trouble
+from tideover.primary.interface import NextHop, NoRoute, Route, Trouble
 from tideover.recipients.sources.callout import Answer, Unavailable
 from tideover.recipients.sources.interface import SourceError
 from tideover.testing.daemon import free_port
@@ -237,6 +237,22 @@ def test_a_primary_that_is_down_is_not_asked() -> None:
             one.up = None
             await one.fails(Unavailable, match="DNS is slow")
             assert peer.connections == 0
+
+    run(scenario)
+
+
+def test_another_backup_is_not_asked() -> None:
+    async def scenario() -> None:
+        async with Peer() as primary, Peer() as backup, rig(primary) as one:
+            hops = (
+                NextHop("mx1.example.com", "127.0.0.1", primary.port),
+                NextHop("mx2.example.com", "127.0.0.1", backup.port, intermediate=True),
+            )
+            one.router.table[DOMAIN] = Route(key="k", hops=hops)
+            assert await one.ask("user") is Answer.TAKEN
+            one.router.table[DOMAIN] = Route(key="other", hops=hops[1:])
+            await one.fails(Unavailable, match="only other backups")
+            assert (primary.connections, backup.connections) == (1, 0)
 
     run(scenario)
 

@@ -89,6 +89,9 @@ class Callouts:
         route = await self._router.route(domain, now=self._clock())
         if not isinstance(route, Route):
             raise Unavailable(route.text)
+        hops = tuple(hop for hop in route.hops if not hop.intermediate)
+        if not hops:
+            raise Unavailable("only other backups can be reached, and they can't say")
         up = self._destination_up(route.key)
         if up is False:
             raise Unavailable("the primary is down")
@@ -99,11 +102,11 @@ class Callouts:
         question = _question(domain, local)
         try:
             host, verdict = await destination.ask(
-                question, route.hops, background=background, surely_up=up is True
+                question, hops, background=background, surely_up=up is True
             )
         except ConnectionFailed as error:
             if error.reply is not None and error.reply.permanent:
-                self._tell_refused(destination, domain, host_text(route.hops[0]), str(error.reply))
+                self._tell_refused(destination, domain, host_text(hops[0]), str(error.reply))
             raise Unavailable(str(error)) from None
         return self._judge(destination, domain, host, verdict)
 

@@ -1,6 +1,6 @@
 """What one look-up of a route found, and for how long it holds. Values only."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Final
 
@@ -49,12 +49,17 @@ def failure(error: DnsError, now: float) -> NoRoute:
     return NoRoute(trouble=Trouble.TEMPORARY, text=str(error), retry_at=now + RETRY)
 
 
-def hops(hosts: Iterable[tuple[str, int, Sequence[str]]]) -> tuple[NextHop, ...]:
-    """Next hops of (name, port, addresses), each once, at most `MAX_HOPS`."""
+def hops(
+    hosts: Iterable[tuple[str, int, Sequence[str]]], best: Collection[str] | None = None
+) -> tuple[NextHop, ...]:
+    """Next hops of (name, port, addresses), each once, at most `MAX_HOPS`. `best`: the names of
+    the primaries among them; None: all are.
+    """
 
     def each() -> Iterator[NextHop]:
         for name, port, addresses in hosts:
-            yield from (NextHop(name, a, port) for a in addresses[:MAX_PER_HOST])
+            intermediate = best is not None and name not in best
+            yield from (NextHop(name, a, port, intermediate) for a in addresses[:MAX_PER_HOST])
 
     distinct = {(hop.address, hop.port): hop for hop in reversed(list(each()))}
     return tuple(islice(reversed(distinct.values()), MAX_HOPS))

@@ -7,11 +7,16 @@ from msgspec import Struct
 
 
 class NextHop(Struct, frozen=True):
-    """One host to try: `name` for TLS, logs and people, `address` a literal IP, `port`."""
+    """One host to try: `name` for TLS, logs and people, `address` a literal IP, `port`.
+
+    `intermediate`: DNS names better hosts, so this one is a backup like us. It brings mail closer
+    to its home, but what it takes is not the primary's word on an address.
+    """
 
     name: str
     address: str
     port: int
+    intermediate: bool = False
 
 
 class Route(Struct, frozen=True, kw_only=True):

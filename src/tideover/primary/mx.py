@@ -113,8 +113,11 @@ class MxRoutes(Struct, frozen=True, kw_only=True):
             ordered += equals
         used = [answers[name] for name in ordered]
         found = hops(
-            (name, self.port, self._others(answer))
-            for name, answer in zip(ordered, used, strict=True)
+            (
+                (name, self.port, self._others(answer))
+                for name, answer in zip(ordered, used, strict=True)
+            ),
+            best={name for preference, name in hosts if preference == hosts[0][0]},
         )
         doubtful = next((a for a in used if isinstance(a, DnsUnavailable)), None)
         if not found:

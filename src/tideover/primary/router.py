@@ -95,6 +95,11 @@ class ConfigRouter:
         good = memory.good if memory is not None else None
         return replace(state, next_at=self.due(domain), last_good=_hop_texts(good))
 
+    def known(self, domain: str) -> Route | None:
+        """The route of a domain of ours that is in use now, from memory."""
+        memory = self._ours.get(domain)
+        return memory.answer if memory is not None and isinstance(memory.answer, Route) else None
+
     def due(self, domain: str) -> float | None:
         """When DNS is to be asked for a domain of ours again (Unix time); None: not known."""
         memory = self._ours.get(domain)

@@ -57,11 +57,12 @@ def test_hosts_better_than_ourselves_by_preference() -> None:
     assert names(found) == ["a.example.com", "b.example.com"]
     assert isinstance(found, Found)
     assert found.route.hops[1:] == (
-        NextHop("b.example.com", "2001:db8::2", 25),
-        NextHop("b.example.com", "192.0.2.2", 25),
+        NextHop("b.example.com", "2001:db8::2", 25, intermediate=True),
+        NextHop("b.example.com", "192.0.2.2", 25, intermediate=True),
     )
     assert found.route.warning is None
     assert found.route.expires_at == NOW + 300
+    assert not found.route.hops[0].intermediate
 
 
 def test_a_host_as_good_as_ourselves_is_not_better() -> None:

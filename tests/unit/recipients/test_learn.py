@@ -91,6 +91,16 @@ def test_whom_the_primary_took_mail_for_is_learned_for_a_month_from_the_last(pla
     play(scenario)
 
 
+def test_what_another_backup_says_is_not_the_primarys_word(play) -> None:
+    async def scenario(house: House) -> None:
+        house.learning = Learning(house.facts, lambda _: ("learn",), lambda _, host: host != "h")
+        house.tell(delivered("user@example.com"), refused("gone@example.com"))
+        assert await house.ask("user") is None
+        assert await house.ask("gone") is None
+
+    play(scenario)
+
+
 def test_whom_it_refused_is_refused_for_three_days_or_until_a_delivery(play) -> None:
     async def scenario(house: House) -> None:
         house.tell(refused("gone@example.com", "back@example.com"))

@@ -51,26 +51,29 @@ class Learning:
     """A sink of the event stream that fills the memory.
 
     `sources_of` gives the sources of a domain, () for one that is not ours. For a domain with
-    neither `learn` nor `callout` nothing is kept.
+    neither `learn` nor `callout` nothing is kept. `is_primary` says of a domain and a host, as
+    events name it, whether that is its primary: what another backup takes proves nothing.
     """
 
     def __init__(
         self,
         facts: Facts,
         sources_of: Callable[[str], Collection[str]],
+        is_primary: Callable[[str, str], bool] = lambda _domain, _host: True,
     ) -> None:
         self._facts = facts
         self._sources_of = sources_of
+        self._is_primary = is_primary
 
     def take(self, event: Event, line: bytes) -> None:
         """Learn from one event."""
+        if not isinstance(event, Delivered | DeliveryRefused):
+            return
+        if not self._sources_of(event.domain) or not self._is_primary(event.domain, event.host):
+            return
         if isinstance(event, Delivered):
             self._delivered(event)
-        elif (
-            isinstance(event, DeliveryRefused)
-            and event.stage == "RCPT"
-            and refuses_mailbox(event.reply)
-        ):
+        elif event.stage == "RCPT" and refuses_mailbox(event.reply):
             self._refused(event)
 
     def flush(self) -> None:
