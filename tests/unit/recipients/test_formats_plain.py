@@ -1,9 +1,12 @@
 """recipients.formats: the plain format, and when a list is refused as a whole."""
 
+from io import BytesIO
+
 import pytest
 from reading import both, load, mistakes, names, refused, terms
 
 from tideover.recipients.formats import plain
+from tideover.recipients.formats.intake import Intake
 from tideover.recipients.formats.terms import REFUSED
 from tideover.recipients.interface import NO_TERMS, Confidence, Terms
 from tideover.recipients.listing import ANY_DOMAIN, ListBuilder, NameList
@@ -217,3 +220,11 @@ def test_a_copy_belongs_to_its_domain() -> None:
     assert lists.keys() == {"example.com", "other.org"}
     assert len(lists["example.com"]) == 3
     assert ANY_DOMAIN not in lists
+
+
+def test_byte_order_marks_of_files_put_together_are_mistakes_and_no_names():
+    builder = ListBuilder()
+    intake = Intake("list", builder)
+    plain.parse(BytesIO("\ufeffa\n\ufeffb\n\ufeff\n".encode()), intake)
+    assert builder.build()[""].names() == {"a"}
+    assert intake.bad == 2
