@@ -9,7 +9,8 @@ from tideover.smtp.address import MAX_LOCAL, PathError, parse_path
 
 # A local part with these asks the primary to send the mail on: percent hack, bang path, route.
 _RELAY_SIGNS: Final = re.compile(r"[@%!:]")
-_MARK: Final = "\ufeff"  # left behind where files are put together; nobody has it in a name
+# Controls, and the byte order mark that is left behind where files are put together.
+_NEVER: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ufeff]")
 _UNDECODED: Final = re.compile("[\ud800-\udfff]")
 _NAME: Final = re.compile(r"[^\s\[\]@<>\"\\,;:()\x00-\x1f\x7f]{1,255}")
 
@@ -45,8 +46,8 @@ def parse_local(local: str) -> str:
     """
     if _RELAY_SIGNS.search(local):
         raise EntryError("a local part can't hold any of @ % ! :")
-    if _MARK in local:
-        raise EntryError("a byte order mark in the middle of the list")
+    if _NEVER.search(local):
+        raise EntryError("a local part can't hold control characters or a byte order mark")
     key = local_key(local)
     if not key or len(key.encode(errors="replace")) > MAX_LOCAL:
         raise EntryError(f"a local part has 1 to {MAX_LOCAL} octets")
