@@ -130,7 +130,7 @@ def _quoted(name: str) -> str | None:
 
 def write_pattern(text: str) -> str | None:
     r"""A pattern as it can stand between two `/`: `\Q…\E` dissolved, `/` and what is not printable
-    escaped. None when it gets too long, or is nothing.
+    escaped. None when it gets too long.
     """
 
     def written(found: re.Match[str]) -> str:
@@ -141,8 +141,8 @@ def write_pattern(text: str) -> str | None:
             return f"\\{escaped}" if " " <= escaped <= "~" else _code(escaped)
         return "\\/" if slash else _code(odd)
 
-    shown = _AWKWARD.sub(written, text)
-    return shown if 0 < len(shown) <= MAX_PATTERN else None
+    shown = _AWKWARD.sub(written, text) or "(?:)"
+    return shown if len(shown) <= MAX_PATTERN else None
 
 
 def _code(sign: str) -> str:
