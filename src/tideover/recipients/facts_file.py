@@ -1,18 +1,13 @@
-"""The file behind `facts`: SQLite in WAL mode, used by one thread. Everything here blocks.
+"""The file behind `facts`, a `side_file`, used by one thread. Everything here blocks.
 
-What it holds can be learned again, so nothing is worth stopping for: a damaged file is put aside,
-whole, and a new one begun; where none can be opened the facts live in memory until the next start.
-A commit may be lost with a power cut (`synchronous=NORMAL`), never the file's structure.
+What it holds can be learned again; without the file the facts live in memory until the next start.
 """
 
-import os
-import re
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from enum import StrEnum
-from functools import cache
-from importlib.resources import files
+from functools import partial
 from pathlib import Path
 from threading import Timer
 from typing import Final, NamedTuple, TypeVar
@@ -20,9 +15,9 @@ from typing import Final, NamedTuple, TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tideover.events.clock import now
 from tideover.events.event import EventSink
 from tideover.events.recipient_records import AddressesDamaged, AddressesTrouble
+from tideover.side_file import Form, SideFile, named_queries
 
 APPLICATION_ID: Final = 0x54494441  # "TIDA"
 VERSION: Final = 1
@@ -31,8 +26,7 @@ SWEEP_STEP: Final = 5000
 
 _SHARE: Final = 20  # a full domain loses a twentieth of its facts at a time
 _CHECK_SECONDS: Final = 0.5
-_DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
-_NAME_LINE: Final = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
+_CACHE: Final = 8192
 
 _T = TypeVar("_T")
 
@@ -82,11 +76,8 @@ def merged(old: Fact | None, new: Fact) -> Fact:
     return replace(new, uses=old.uses + 1) if new.state is old.state else new
 
 
-@cache
-def _queries() -> dict[str, str]:
-    text = files("tideover.recipients").joinpath("sql/facts.sql").read_text(encoding="utf-8")
-    parts = _NAME_LINE.split(text)[1:]
-    return {name: sql.strip() for name, sql in zip(parts[::2], parts[1::2], strict=True)}
+def _queries() -> Mapping[str, str]:
+    return named_queries("tideover.recipients", "sql/facts.sql")
 
 
 class FactsFile:
@@ -96,11 +87,14 @@ class FactsFile:
     """
 
     def __init__(self, path: Path, sink: EventSink, *, limit: int) -> None:
-        self._path = path
-        self._sink = sink
         self._limit = limit
         self._rows: dict[str, int] = {}  # by domain, for those written to
-        self._conn = self._open()
+        self._file = SideFile(
+            path,
+            Form(APPLICATION_ID, VERSION, _queries()["schema"], _CACHE, _check),
+            damaged=partial(_tell_damaged, sink),
+            missing=partial(_tell_missing, path, sink),
+        )
 
     # Facts
 
@@ -142,8 +136,7 @@ class FactsFile:
 
     def close(self) -> None:
         """Let go of the file."""
-        with suppress(sqlite3.Error):
-            self._conn.close()
+        self._file.close()
 
     # Parts
 
@@ -182,81 +175,23 @@ class FactsFile:
 
     def _run(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         try:
-            return work(self._conn)
+            return work(self._file.conn)
         except sqlite3.DatabaseError as error:
             self._rows.clear()
             with suppress(sqlite3.Error):
-                self._conn.rollback()
-            if not _is_damage(error):
+                self._file.conn.rollback()
+            if not self._file.mend(error):
                 raise
-            self.close()
-            self._set_aside(str(error))
-            self._conn = self._open()
-            return work(self._conn)
-
-    # Opening
-
-    def _open(self) -> sqlite3.Connection:
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            try:
-                return _connect(self._path)
-            except sqlite3.DatabaseError as error:
-                if not _is_damage(error):
-                    raise
-                self._set_aside(str(error))
-                return _connect(self._path)
-        except (sqlite3.Error, OSError) as error:
-            self._sink(
-                AddressesTrouble(
-                    reason=f"{self._path}: {error}; what is learned of addresses is kept in memory "
-                    "only until the next start"
-                )
-            )
-            return _connect(None)
-
-    def _set_aside(self, damage: str) -> None:
-        """Rename the file with its WAL, which belongs to it by name."""
-        aside = self._path.with_name(f"{self._path.name}.damaged-{int(now())}")
-        for suffix in ("-wal", "-shm", ""):
-            with suppress(OSError):
-                self._path.with_name(self._path.name + suffix).rename(
-                    aside.with_name(aside.name + suffix)
-                )
-        self._sink(AddressesDamaged(reason=damage, set_aside=str(aside)))
+            return work(self._file.conn)
 
 
-def _connect(path: Path | None) -> sqlite3.Connection:
-    """Open and check the file, making it where there is none; None: in memory."""
-    if path is not None:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    conn = sqlite3.connect(
-        path or ":memory:", timeout=5.0, isolation_level=None, check_same_thread=False
-    )
-    try:
-        for setting in ("journal_mode = WAL", "synchronous = NORMAL", "cache_size = -8192",
-                        "temp_store = MEMORY", "trusted_schema = OFF"):  # fmt: skip
-            conn.execute(f"PRAGMA {setting}").fetchall()
-        _migrate(conn)
-        _check(conn)
-    except BaseException:
-        conn.close()
-        raise
-    return conn
+def _tell_damaged(sink: EventSink, damage: str, aside: Path) -> None:
+    sink(AddressesDamaged(reason=damage, set_aside=str(aside)))
 
 
-def _migrate(conn: sqlite3.Connection) -> None:
-    version = int(conn.execute("PRAGMA user_version").fetchone()[0])
-    application = int(conn.execute("PRAGMA application_id").fetchone()[0])
-    if application != APPLICATION_ID and conn.execute("PRAGMA schema_version").fetchone()[0]:
-        raise sqlite3.OperationalError("a database of another program")
-    if version > VERSION:
-        raise sqlite3.OperationalError(f"written by a newer tideover (schema {version})")
-    if version < VERSION:
-        conn.executescript(
-            f"BEGIN IMMEDIATE;\n{_queries()['schema']}\n"
-            f"PRAGMA application_id = {APPLICATION_ID};\nPRAGMA user_version = {VERSION};\nCOMMIT;"
-        )
+def _tell_missing(path: Path, sink: EventSink, error: Exception) -> None:
+    what = "what is learned of addresses is kept in memory only until the next start"
+    sink(AddressesTrouble(reason=f"{path}: {error}; {what}"))
 
 
 def _check(conn: sqlite3.Connection) -> None:
@@ -276,10 +211,6 @@ def _check(conn: sqlite3.Connection) -> None:
         damage = sqlite3.DatabaseError(answer.strip().splitlines()[-1])
         damage.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
         raise damage
-
-
-def _is_damage(error: sqlite3.Error) -> bool:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED
 
 
 def _get(conn: sqlite3.Connection, key: Key) -> Fact | None:

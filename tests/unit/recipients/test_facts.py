@@ -287,7 +287,7 @@ def test_damage_that_is_met_later_is_put_aside_too(memory: Memory) -> None:
         with memory.path.open("r+b") as file:
             file.seek(4096)
             file.write(b"\xff" * (memory.path.stat().st_size - 4096))
-        facts._file._conn.execute("PRAGMA shrink_memory")
+        facts._file._file.conn.execute("PRAGMA shrink_memory")
         for number in range(2000):
             assert await state(facts, f"user{number}") in (None, State.GOOD)
         facts.note(DOMAIN, "user", SOURCE, good())
@@ -325,7 +325,7 @@ def test_a_file_that_is_not_ours_stays_and_facts_live_in_memory(memory: Memory, 
 
 def test_a_full_disk_is_told_once_and_what_was_noted_is_not_lost(memory: Memory) -> None:
     async def scenario(facts: Facts) -> None:
-        facts._file._conn.execute("PRAGMA max_page_count = 1")
+        facts._file._file.conn.execute("PRAGMA max_page_count = 1")
         facts.note(DOMAIN, "user", SOURCE, good(text="x" * 100))
         for number in range(300):
             facts.note(DOMAIN, f"u{number}", SOURCE, good(text="x" * 100))
@@ -334,7 +334,7 @@ def test_a_full_disk_is_told_once_and_what_was_noted_is_not_lost(memory: Memory)
         await facts.flush()
         assert [type(event) for event in memory.events] == [AddressesTrouble]
         assert await state(facts, "user") is State.GOOD
-        facts._file._conn.execute("PRAGMA max_page_count = 100000")
+        facts._file._file.conn.execute("PRAGMA max_page_count = 100000")
         await facts.flush()
         assert facts._pending == {}
 

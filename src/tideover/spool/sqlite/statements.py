@@ -3,13 +3,11 @@
 Never puts a value into SQL text: values are always parameters.
 """
 
-import re
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
-from types import MappingProxyType
 
-_NAME_LINE = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
+from tideover.side_file import named_queries
 
 INSERT_ROWS = 32
 """The most rows of one generated INSERT."""
@@ -39,14 +37,9 @@ _INSERTS = {
 }
 
 
-@cache
 def queries() -> Mapping[str, str]:
     """All named queries by name."""
-    text = files("tideover.spool").joinpath("sql/queries.sql").read_text(encoding="utf-8")
-    parts = _NAME_LINE.split(text)[1:]
-    return MappingProxyType(
-        {name: sql.strip() for name, sql in zip(parts[::2], parts[1::2], strict=True)}
-    )
+    return named_queries("tideover.spool", "sql/queries.sql")
 
 
 def migrations() -> list[tuple[int, str]]:
