@@ -26,6 +26,7 @@ from tideover.events.domain_records import DomainListLoaded, DomainListTrouble
 from tideover.events.event import EventSink
 from tideover.recipients.domain_copy import DomainCopy
 from tideover.recipients.domain_fetch import Fetched, fetch
+from tideover.recipients.guard import lost_too_much
 from tideover.recipients.report import SourceStatus
 from tideover.recipients.sources.download import name_of
 from tideover.recipients.sources.interface import SourceError
@@ -34,7 +35,7 @@ REFRESH: Final = 300.0
 """Seconds between two loads, when `[sources]` does not say."""
 
 _LONGEST_RETRY: Final = 3600.0
-_ALWAYS_FINE: Final = 1
+_ALWAYS_FORGIVEN: Final = 1
 
 Fetch = Callable[[str, Source, Path, str | None], Awaitable[Fetched | None]]
 
@@ -230,14 +231,14 @@ class DomainList:
         had, settings = len(self.domains), self.settings
         lost = had + news.added - len(news.domains)
         bad = len(news.mistakes)
-        if bad > max(_ALWAYS_FINE, len(news.domains) * settings.max_mistakes / 100):
+        if bad > max(_ALWAYS_FORGIVEN, len(news.domains) * settings.max_mistakes / 100):
             first = "; ".join(_first(news.mistakes))
             raise SourceError(f"{bad} domains that can't be used: {first}")
         if not news.good:
             raise SourceError(
                 f"it names no domain, and named {had}" if had else "it names no domain"
             )
-        if not confirmed and lost > max(_ALWAYS_FINE, had * settings.max_shrink / 100):
+        if not confirmed and lost_too_much(lost, had, settings.max_shrink):
             self._confirmable = True
             raise SourceError(
                 f"{lost} of {had} domains are gone from it, more than {settings.max_shrink} %; "

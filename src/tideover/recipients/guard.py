@@ -44,7 +44,7 @@ def passed(
             continue
         if not has:
             refused[domain] = f"it is empty, and had {had} entries; the last good list stays"
-        elif not confirmed and lost > max(ALWAYS_FINE, had * max_shrink / 100):
+        elif not confirmed and lost_too_much(lost, had, max_shrink):
             confirmable = True
             refused[domain] = (
                 f"it shrank from {had} to {has} entries, by more than {max_shrink} %; the last "
@@ -56,6 +56,11 @@ def passed(
         if ANY_DOMAIN in old:
             lists[ANY_DOMAIN] = old[ANY_DOMAIN]
     return Passed(lists, refused, confirmable)
+
+
+def lost_too_much(lost: int, had: int, max_shrink: int) -> bool:
+    """Whether so many entries of a list are not lost by a usual change. `max_shrink` in percent."""
+    return lost > max(ALWAYS_FINE, had * max_shrink / 100)
 
 
 def summary(refused: Mapping[str, str], own: str | None) -> str:

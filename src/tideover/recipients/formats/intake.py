@@ -22,6 +22,11 @@ from tideover.recipients.sources.interface import Load, SourceError
 MISTAKES_TOLD: Final = 3
 
 
+def too_many(bad: int, total: int, max_mistakes: int) -> bool:
+    """Whether so many malformed entries of all spoil the whole. `max_mistakes` in percent."""
+    return bad > (max(1, total * max_mistakes // 100) if max_mistakes else 0)
+
+
 class Intake:
     """Takes what one text holds. `label` is what mistakes call it: a path, an URL, a program.
 
@@ -94,8 +99,7 @@ class Intake:
         """
         builder = self.builder
         total = builder.count + builder.skipped + self.bad
-        allowed = max(1, total * max_mistakes // 100) if max_mistakes else 0
-        if self.bad > allowed:
+        if too_many(self.bad, total, max_mistakes):
             raise SourceError(self._all_mistakes(total))
         if not builder.count:
             others = f"; {builder.skipped} of other domains" if builder.skipped else ""

@@ -10,13 +10,13 @@ from typing import Final
 
 from tideover.config.model import Source
 from tideover.recipients.formats.entry import EntryError, parse_address, parse_domain
+from tideover.recipients.formats.intake import MISTAKES_TOLD, too_many
 from tideover.recipients.interface import NO_TERMS, Terms
 from tideover.recipients.listing import ANY_DOMAIN, ListBuilder
 from tideover.recipients.sources.interface import Load, SourceError
 
 PROGRESS_EVERY: Final = 1000
 """Entries between two words of progress."""
-_TOLD: Final = 3
 _LONGEST: Final = 1000
 _SHOWN: Final = 80
 _ORDINARY: Final = re.compile(
@@ -98,7 +98,7 @@ class Entries:
 
     def _mistake(self, where: str, what: str) -> None:
         self._bad += 1
-        if len(self._mistakes) < _TOLD:
+        if len(self._mistakes) < MISTAKES_TOLD:
             self._mistakes.append(f"{where}: {what}")
 
     def _count(self, octets: int) -> None:
@@ -116,8 +116,7 @@ class Entries:
             SourceError: too many mistakes, or no recipient at all.
         """
         self._progress(self.seen)
-        share = self._settings.max_mistakes
-        if self._bad > (max(1, self.seen * share // 100) if share else 0):
+        if too_many(self._bad, self.seen, self._settings.max_mistakes):
             told = "; ".join(self._mistakes)
             raise SourceError(f"{self._bad} of {self.seen} entries are malformed: {told}")
         lists = self._builder.build()
