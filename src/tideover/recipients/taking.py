@@ -1,6 +1,6 @@
 """What becomes of a load: it passes the guard, is kept as the last good copy, is used, is told.
 
-Order of effects: kept first, then used. `prepare` blocks and may run in a thread; `use` and what
+Order of effects: kept first, then used. `check` and `keep` may run in a thread; `use` and what
 follows run on the event loop.
 """
 
