@@ -21,6 +21,7 @@ from tideover.console.server import Prepared as PreparedWeb
 from tideover.control.offline import SPOOL
 from tideover.control.server import ControlServer
 from tideover.control.service import Service
+from tideover.dns.resolver import DnsError, DnsResolver
 from tideover.events.console_log import ConsoleLog
 from tideover.events.domain_records import DomainFilesBroken
 from tideover.events.event import Event
@@ -42,7 +43,6 @@ from tideover.outbound.connection import host_text
 from tideover.outbound.dispatcher import Dispatcher
 from tideover.outbound.transport import opportunistic_context
 from tideover.primary.discovery import Discovery
-from tideover.primary.resolver import DnsError, DnsResolver
 from tideover.primary.router import ConfigRouter
 from tideover.primary.store import PrimaryStore
 from tideover.primary.watch import Watch

@@ -9,11 +9,11 @@ from typing import TypeVar
 import pytest
 
 from tideover.config.model import Config, Discover, Dns, Domain
+from tideover.dns.resolver import DnsResolver, DnsUnavailable
 from tideover.events.domain_records import MxAlarm, MxAlarmCleared, MxChanged
 from tideover.events.event import Event
 from tideover.primary.discovery import Discovery
 from tideover.primary.interface import NoRoute, Trouble
-from tideover.primary.resolver import DnsResolver, DnsUnavailable
 from tideover.primary.router import ConfigRouter
 from tideover.primary.store import PrimaryStore
 from tideover.primary.watch import Watch

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from tideover.config.model import Dns
 from tideover.config.values import Endpoint
-from tideover.primary.resolver import (
+from tideover.dns.resolver import (
     AddressAnswer,
     DnsResolver,
     DnsUnavailable,

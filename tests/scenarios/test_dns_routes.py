@@ -4,10 +4,10 @@ import asyncio
 from pathlib import Path
 
 from tideover.config.model import Config, Dns, Domain
+from tideover.dns.resolver import DnsResolver
 from tideover.events.domain_records import RouteChanged
 from tideover.events.event import Event
 from tideover.primary.interface import NoRoute, Route, Trouble
-from tideover.primary.resolver import DnsResolver
 from tideover.primary.router import ConfigRouter
 from tideover.testing.dns import Behaviour, DnsServer
 

@@ -150,9 +150,12 @@ async def test_idle_and_dripping_clients_are_cut_off(server):
             await asyncio.sleep(0.05)
 
     task = asyncio.create_task(dripping())
-    for client in (idle, drip):
-        assert (await client.answer()).startswith(b"421 4.4.2")
-        assert await client.closed()
+    assert (await idle.answer()).startswith(b"421 4.4.2")
+    assert await idle.closed()
+    # an octet that comes after the end is answered by RST, which may overtake our last words
+    with suppress(ConnectionResetError):
+        assert (await drip.answer()).startswith(b"421 4.4.2")
+        assert await drip.closed()
     task.cancel()
     assert {e.reason for e in server.events if isinstance(e, records.SessionClosed)} == {"timeout"}
 

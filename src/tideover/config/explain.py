@@ -13,7 +13,7 @@ from msgspec import Struct
 from tideover.config.directory import tables_in
 from tideover.config.document import parse, read
 from tideover.config.model import Config
-from tideover.config.settings import Setting, effective, settings, write
+from tideover.config.settings import TABLES, Setting, effective, settings, write
 from tideover.config.values import parse_domain, source_beside, without_password
 
 
@@ -39,7 +39,7 @@ def find(key: str) -> Setting:
         UnknownSettingError: there is none.
     """
     table = {setting.name: setting for setting in settings()}
-    for names in ("domains", "sources"):
+    for names in TABLES:
         if key.startswith(f"{names}.") and key not in table:
             key = f"{names}.NAME.{key.rpartition('.')[2]}"
     if key in table:
@@ -70,24 +70,33 @@ _EXAMPLE = {
     "hostname": '"mx2.example.org"',
     "data_dir": '"/var/lib/tideover"',
     "domains.NAME.primary": '["mail.example.com:25"]',
+    "milters.NAME.socket": '"127.0.0.1:8891"',
     "domains.NAME.recipients": '["file:example.com.recipients"]',
 }
 """Values for the settings that have no default, for the example."""
 
-_NAMES = {"sources": '[sources."sql:people"]', "domains": '[domains."example.com"]'}
+_NAMES = {
+    "sources": '[sources."sql:people"]',
+    "domains": '[domains."example.com"]',
+    "profiles": "[profiles.strict]",
+    "dns_lists": '[dns_lists."bl.example.org"]',
+    "milters": "[milters.opendkim]",
+}
+_SAMPLES = ("sources", "profiles", "dns_lists", "milters")
+"""Tables that are there only when an operator names some; in the example twice commented out."""
 
 
 def example() -> str:
     """A commented file with every setting; those that have a default are commented out.
 
-    Details of sources are twice commented out: no kind of source takes all of them.
+    Tables that are there only when somebody names them are twice commented out.
     """
     lines = [
         "# Configuration of Tideover. A line that starts with '#' shows a default.",
         "# Durations: 500ms, 30s, 5m, 4h, 14d. Sizes: 64KiB, 50MiB, 1GiB.",
     ]
     for setting in settings():
-        show = "## " if setting.path[0] == "sources" else ""
+        show = "## " if setting.path[0] in _SAMPLES else ""
         lines.append("")
         lines += [f"# {line}" for line in wrap(setting.text, 96)]
         if setting.table:

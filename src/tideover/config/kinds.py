@@ -15,6 +15,19 @@ from pydantic import (
     ValidationInfo,
 )
 
+from tideover.config.findings import Action
+from tideover.config.policy_values import (
+    ListCode,
+    RateLimit,
+    SocketAddress,
+    parse_actions,
+    parse_check,
+    parse_http_url,
+    parse_list_codes,
+    parse_rate,
+    parse_score,
+    parse_socket,
+)
 from tideover.config.values import (
     Endpoint,
     parse_domain,
@@ -105,4 +118,23 @@ Url = Annotated[
 Level = Annotated[
     Literal["debug", "info", "warning", "error"],
     Kind("level", '"debug", "info", "warning" or "error"'),
+]
+Score = Annotated[float, PlainValidator(parse_score), Kind("score", "a number, as 5 or 2.5")]
+Rate = Annotated[RateLimit, PlainValidator(parse_rate), Kind("rate", '"100/1h", "5/1m"')]
+Socket = Annotated[
+    SocketAddress,
+    PlainValidator(parse_socket),
+    Kind("socket", '"127.0.0.1:3310", "unix:/run/clamav/clamd.ctl"'),
+]
+HttpUrl = Annotated[str, AfterValidator(parse_http_url), Kind("URL", '"http://127.0.0.1:11333"')]
+CheckName = Annotated[str, AfterValidator(parse_check), Kind("check", '"spf", "helo"')]
+ListCodes = Annotated[
+    tuple[ListCode, ...],
+    PlainValidator(parse_list_codes),
+    Kind("list of weights", '["127.0.0.2=8", "127.0.0.8/30=2", "&4=3", "*=0"]'),
+]
+Actions = Annotated[
+    dict[str, Action],
+    PlainValidator(parse_actions),
+    Kind("table of actions", '{ spf-fail = "reject", helo-bare-ip = 2 }'),
 ]

@@ -19,6 +19,9 @@ from tideover.config.kinds import Kind
 from tideover.config.model import Config
 from tideover.config.values import write_duration, write_size
 
+TABLES = ("profiles", "dns_lists", "milters", "sources", "domains")
+"""Those whose entries the operator names."""
+
 
 class Setting(Struct, frozen=True, kw_only=True):
     """One key of the file.
@@ -69,7 +72,7 @@ def _settings_of(item: Field[Any], hint: object, prefix: tuple[str, ...]) -> Ite
     if isinstance(bare, type) and is_dataclass(bare):
         yield Setting(path=path, kind="table", written=f"[{'.'.join(path)}]", text=text, table=True)
         yield from _walk(bare, path)
-    elif get_origin(bare) is dict:
+    elif get_origin(bare) is dict and not any(isinstance(m, Kind) for m in metadata):
         inner = (*path, "NAME")
         yield Setting(
             path=path, kind="tables", written=f'[{path[0]}."NAME"]', text=text, table=True
@@ -77,7 +80,7 @@ def _settings_of(item: Field[Any], hint: object, prefix: tuple[str, ...]) -> Ite
         yield from _walk(_unwrap(get_args(bare)[1])[0], inner)
     else:
         kind, many = _kind(bare, metadata)
-        default = item.default
+        default = {} if item.default_factory is dict else item.default
         yield Setting(
             path=path,
             kind=f"list of {kind.name}" if many else kind.name,
@@ -119,14 +122,17 @@ def write(value: object, kind: str) -> str:
     """A setting's value as TOML text."""
     if isinstance(value, tuple) and not hasattr(value, "_fields"):
         return "[" + ", ".join(write(item, kind) for item in value) + "]"
+    if isinstance(value, dict):
+        inside = ", ".join(f"{name} = {write(item, kind)}" for name, item in value.items())
+        return f"{{ {inside} }}" if inside else "{}"
     if kind == "duration" and isinstance(value, float):
         return f'"{write_duration(value)}"'
     if kind == "size" and isinstance(value, int):
         return f'"{write_size(value)}"'
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, int):
-        return str(value)
+    if isinstance(value, int | float):
+        return f"{value:g}"
     text = str(value).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{text}"'
 
@@ -140,10 +146,7 @@ def effective(config: Config) -> Iterator[tuple[Setting, tuple[str, ...], object
         for part in setting.path:
             value = getattr(value, part)
         yield setting, setting.path, value
-    tables: dict[str, Mapping[str, object]] = {
-        "sources": config.sources,
-        "domains": config.domains,
-    }
+    tables: dict[str, Mapping[str, object]] = {name: getattr(config, name) for name in TABLES}
     for table, entries in tables.items():
         inside = [s for s in settings() if s.path[:2] == (table, "NAME")]
         for name, entry in entries.items():

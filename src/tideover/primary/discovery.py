@@ -17,6 +17,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from tideover.config.model import Config, Discover, Domain
+from tideover.dns.resolver import DnsUnavailable, Resolver
 from tideover.events.clock import now as wall_clock
 from tideover.events.domain_records import DiscoveryFull, DomainDiscovered, DomainLost
 from tideover.events.event import EventSink
@@ -30,7 +31,6 @@ from tideover.primary.owner import (
     sibling,
 )
 from tideover.primary.pacer import Pacer
-from tideover.primary.resolver import DnsUnavailable, Resolver
 from tideover.primary.store import Discovered, PrimaryStore
 
 AT_ONCE: Final = 20

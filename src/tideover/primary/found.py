@@ -6,8 +6,8 @@ from typing import Final
 
 from msgspec import Struct
 
+from tideover.dns.resolver import DnsError, NoSuchName
 from tideover.primary.interface import NextHop, NoRoute, Route, Trouble
-from tideover.primary.resolver import DnsError, NoSuchName
 
 MAX_HOPS: Final = 50
 """Addresses in a route, at most; no host has more than `MAX_PER_HOST` of them."""

@@ -12,11 +12,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from tideover.primary.found import Found, failure, good_until, hops, no_route
-from tideover.primary.interface import NoRoute, Route, Trouble
-from tideover.primary.mx_set import Look, MxSet
-from tideover.primary.ourselves import Ourselves
-from tideover.primary.resolver import (
+from tideover.dns.resolver import (
     AddressAnswer,
     DnsError,
     DnsUnavailable,
@@ -24,6 +20,10 @@ from tideover.primary.resolver import (
     NoSuchName,
     Resolver,
 )
+from tideover.primary.found import Found, failure, good_until, hops, no_route
+from tideover.primary.interface import NoRoute, Route, Trouble
+from tideover.primary.mx_set import Look, MxSet
+from tideover.primary.ourselves import Ourselves
 from tideover.primary.static import is_partial, look_up
 
 MAX_HOSTS: Final = 30

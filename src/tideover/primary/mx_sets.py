@@ -11,6 +11,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from tideover.dns.resolver import Resolver
 from tideover.events.domain_records import (
     DnsRecovered,
     DnsTrouble,
@@ -30,7 +31,6 @@ from tideover.primary.mx_set import (
     problem,
     texts,
 )
-from tideover.primary.resolver import Resolver
 from tideover.primary.store import NULL_MX_HOLDS, Kept, MxChange, PrimaryStore
 
 MOST_UNRESOLVED: Final = 50

@@ -15,10 +15,7 @@ from typing import Final
 from msgspec import Struct
 
 from tideover.config.model import Discover
-from tideover.primary.mx import distinct
-from tideover.primary.mx_set import Hosts, texts
-from tideover.primary.ourselves import Ourselves
-from tideover.primary.resolver import (
+from tideover.dns.resolver import (
     AddressAnswer,
     DnsError,
     DnsUnavailable,
@@ -26,6 +23,9 @@ from tideover.primary.resolver import (
     NoSuchName,
     Resolver,
 )
+from tideover.primary.mx import distinct
+from tideover.primary.mx_set import Hosts, texts
+from tideover.primary.ourselves import Ourselves
 from tideover.primary.static import look_up
 
 MAX_HOSTS: Final = 10

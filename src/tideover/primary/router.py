@@ -17,6 +17,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from tideover.config.model import Config, Domain
+from tideover.dns.resolver import Resolver
 from tideover.events.domain_records import RouteChanged
 from tideover.events.event import EventSink
 from tideover.primary.found import Found
@@ -26,7 +27,6 @@ from tideover.primary.mx import MxRoutes
 from tideover.primary.mx_set import Look
 from tideover.primary.mx_sets import MxSets, MxState
 from tideover.primary.ourselves import Ourselves, is_local
-from tideover.primary.resolver import Resolver
 from tideover.primary.static import static_route
 from tideover.primary.store import PrimaryStore
 

@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Sequence
 
 from tideover.config.values import Endpoint, is_address
+from tideover.dns.resolver import AddressAnswer, DnsError, DnsUnavailable, Resolver
 from tideover.primary.found import RETRY, Found, failure, good_until, hops, no_route
 from tideover.primary.interface import NoRoute, Route, Trouble
-from tideover.primary.resolver import AddressAnswer, DnsError, DnsUnavailable, Resolver
 
 
 async def static_route(

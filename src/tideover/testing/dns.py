@@ -20,7 +20,7 @@ import dns.rrset
 import dns.zone
 
 from tideover.config.values import Endpoint
-from tideover.primary.resolver import AddressAnswer, DnsUnavailable, MxAnswer, NoSuchName
+from tideover.dns.resolver import AddressAnswer, DnsUnavailable, MxAnswer, NoSuchName
 
 EVERYTHING: Final = "."
 """The name under which a behaviour holds for all names that have none of their own."""

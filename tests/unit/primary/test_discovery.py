@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from tideover.config.model import Config, Discover, Domain, Smtp
 from tideover.config.values import Endpoint
+from tideover.dns.resolver import DnsUnavailable, MxAnswer
 from tideover.events.domain_records import DiscoveryFull, DomainDiscovered, DomainLost
 from tideover.events.event import Event
 from tideover.primary.discovery import (
@@ -23,7 +24,6 @@ from tideover.primary.discovery import (
     NO_PRIMARY_HOLDS,
     Discovery,
 )
-from tideover.primary.resolver import DnsUnavailable, MxAnswer
 from tideover.primary.store import PrimaryStore
 from tideover.testing.dns import EVERYTHING, FakeResolver
 

@@ -9,10 +9,10 @@ import pytest
 
 from tideover.config.model import Config, Domain
 from tideover.config.values import Endpoint
+from tideover.dns.resolver import AddressAnswer, MxAnswer
 from tideover.events.domain_records import RouteChanged
 from tideover.events.event import Event
 from tideover.primary.interface import NoRoute, Route, Trouble
-from tideover.primary.resolver import AddressAnswer, MxAnswer
 from tideover.primary.router import MAX_FOREIGN, ConfigRouter
 from tideover.testing.dns import EVERYTHING, FakeResolver
 

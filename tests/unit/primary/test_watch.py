@@ -9,10 +9,10 @@ from virtual import clock, run
 
 from tideover.config.model import Config, Domain
 from tideover.config.values import Endpoint
+from tideover.dns.resolver import MxAnswer
 from tideover.events.domain_records import MxChanged, RouteTrouble
 from tideover.events.event import Event
 from tideover.primary.pacer import Pacer
-from tideover.primary.resolver import MxAnswer
 from tideover.primary.router import ConfigRouter
 from tideover.primary.watch import AT_ONCE, Watch
 from tideover.testing.dns import FakeResolver

@@ -1,0 +1,86 @@
+"""Changes to a header section that a filter asked for, and their application.
+
+The body is never touched. Fields are added at the top, where trace fields belong, unless a place is
+asked for.
+"""
+
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+from tideover.message.fields import Field, HeaderSection
+
+
+class Add(Struct, frozen=True):
+    """A new field. `place` counts the fields above it in the header section; None: above all."""
+
+    name: bytes
+    value: bytes
+    place: int | None = None
+
+
+class Remove(Struct, frozen=True):
+    """Remove fields of a name. `occurrence` counts from 1 for the topmost, and from -1 for the
+    lowest; 0: all of them.
+    """
+
+    name: bytes
+    occurrence: int = 0
+
+
+class Change(Struct, frozen=True):
+    """Give a field another value; when there is no such occurrence, nothing is done."""
+
+    name: bytes
+    occurrence: int
+    value: bytes
+
+
+Edit = Add | Remove | Change
+Edits = tuple[Edit, ...]
+
+
+def added_above(edits: Iterable[Edit]) -> bytes:
+    """The fields that go above all others, the one that was added last on top."""
+    lines = [_line(edit.name, edit.value) for edit in edits
+             if isinstance(edit, Add) and edit.place is None]  # fmt: skip
+    return b"".join(reversed(lines))
+
+
+def changes_header(edits: Iterable[Edit]) -> bool:
+    """Whether the header section itself has to be written anew."""
+    return any(not isinstance(edit, Add) or edit.place is not None for edit in edits)
+
+
+def edited(section: HeaderSection, edits: Iterable[Edit]) -> bytes:
+    """The fields of the section after the edits, in their order; without the empty line."""
+    fields: list[Field] = list(section.fields)
+    for edit in edits:
+        match edit:
+            case Add(name, value, int(place)):
+                fields.insert(max(0, place), Field(name, value, _line(name, value)))
+            case Remove(name, 0):
+                fields = [field for field in fields if field.key != name.lower()]
+            case Remove(name, occurrence):
+                if (at := _find(fields, name, occurrence)) is not None:
+                    del fields[at]
+            case Change(name, occurrence, value):
+                if (at := _find(fields, name, occurrence)) is not None:
+                    fields[at] = Field(name, value, _line(name, value))
+    return b"".join(_ended(field.raw) for field in fields)
+
+
+def _find(fields: list[Field], name: bytes, occurrence: int) -> int | None:
+    places = [n for n, field in enumerate(fields) if field.key == name.lower()]
+    index = occurrence - 1 if occurrence > 0 else occurrence
+    return places[index] if -len(places) <= index < len(places) else None
+
+
+def _ended(raw: bytes) -> bytes:
+    return raw if raw.endswith(b"\r\n") else raw + b"\r\n"
+
+
+def _line(name: bytes, value: bytes) -> bytes:
+    """A whole field. A filter's line ends are made folds, so that no field can forge another."""
+    lines = [line.strip(b" \t") for line in value.replace(b"\r", b"\n").split(b"\n")]
+    return name + b": " + b"\r\n\t".join(line for line in lines if line) + b"\r\n"

@@ -1,0 +1,88 @@
+"""The header section of a message, as it was written (RFC 5322 §2.2), for those who look at it.
+
+Nothing is decoded or mended here: names and values are the octets that came.
+"""
+
+from collections.abc import Iterator
+
+from msgspec import Struct
+
+
+class Field(Struct, frozen=True):
+    """One header field. `name` as written, `value` what follows the colon, folded, without the
+    final CRLF; `raw` is the whole field with it. `key` is the name in lower case.
+    """
+
+    name: bytes
+    value: bytes
+    raw: bytes
+
+    @property
+    def key(self) -> bytes:
+        """The name in lower case."""
+        return self.name.lower()
+
+
+class HeaderSection(Struct, frozen=True):
+    """All fields in order, and where the body begins.
+
+    `length` are the octets of the section with the empty line that ends it; all of the message
+    when there is none. `broken` are lines that are no field (they end the section, as other
+    servers and filters read it, when they come before any empty line: RFC 5322 knows no such line).
+    `complete` is False when the section is longer than what was looked at.
+    """
+
+    fields: tuple[Field, ...]
+    length: int
+    broken: int = 0
+    complete: bool = True
+
+    def all(self, name: bytes) -> Iterator[Field]:
+        """The fields of this name (lower case), in order."""
+        return (field for field in self.fields if field.key == name)
+
+    def first(self, name: bytes) -> Field | None:
+        """The topmost field of this name (lower case), or None."""
+        return next(self.all(name), None)
+
+
+def parse_header(head: bytes, *, whole: bool) -> HeaderSection:
+    """The header section at the beginning of `head`; `whole`: nothing follows `head`.
+
+    Only CRLF ends a line, as the session made sure. A line that is neither a field nor folded ends
+    the section before it.
+    """
+    fields: list[Field] = []
+    start, end = 0, len(head)
+    while start < end:
+        if head.startswith(b"\r\n", start):
+            return HeaderSection(tuple(fields), start + 2)
+        stop = _field_end(head, start)
+        if stop is None:
+            if not whole:
+                return HeaderSection(tuple(fields), start, complete=False)
+            stop = end
+        name, colon, value = head[start:stop].partition(b":")
+        bare = name.rstrip(b" \t")
+        if not colon or not bare or not _is_name(bare):
+            return HeaderSection(tuple(fields), start, broken=1)
+        raw = head[start:stop]
+        fields.append(Field(bare, value.removesuffix(b"\r\n"), raw))
+        start = stop
+    return HeaderSection(tuple(fields), end, complete=whole)
+
+
+def _field_end(head: bytes, start: int) -> int | None:
+    """Where the field that begins at `start` ends, its folded lines included; None: not seen."""
+    at = start
+    while True:
+        at = head.find(b"\r\n", at) + 2
+        if at == 1 or at >= len(head):
+            return None
+        if head[at] not in b" \t":
+            return at
+
+
+def _is_name(name: bytes) -> bool:
+    """RFC 5322 §3.6.8: printable US-ASCII but the colon."""
+    return all(33 <= octet <= 126 for octet in name)

@@ -1,0 +1,1 @@
+"""Content filters that run beside us: rspamd, milters, ClamAV, SpamAssassin."""
