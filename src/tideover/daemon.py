@@ -42,6 +42,7 @@ from tideover.outbound.aging import Aging
 from tideover.outbound.connection import host_text
 from tideover.outbound.dispatcher import Dispatcher
 from tideover.outbound.transport import opportunistic_context
+from tideover.policy.making import ChainMaker
 from tideover.primary.discovery import Discovery
 from tideover.primary.router import ConfigRouter
 from tideover.primary.store import PrimaryStore
@@ -111,7 +112,7 @@ class Daemon:
         await daemon._open_domains(stack)
         daemon._open_outbound()
         await daemon._open_knowledge(stack)
-        daemon._open_inbound(prepared)
+        await daemon._open_inbound(prepared, stack)
         control = ControlServer(daemon.config.data_dir, Service(daemon, emit))
         await control.start()
         stack.push_async_callback(control.close)
@@ -170,8 +171,9 @@ class Daemon:
         )
         self.directory = self._knowledge.directory
 
-    def _open_inbound(self, prepared: Prepared) -> None:
+    async def _open_inbound(self, prepared: Prepared, stack: AsyncExitStack) -> None:
         config, emit = self.config, self._emit
+        make_chain = await ChainMaker.open(config, self._is_ours, emit, stack)
         self._house = House(
             config=config,
             certificate=prepared.certificate,
@@ -182,6 +184,7 @@ class Daemon:
             sink=emit,
             on_accepted=self._accepted,
             clock=time.time,
+            make_chain=make_chain,
         )
         self._listeners = Listeners(self._house)
 
@@ -202,6 +205,9 @@ class Daemon:
         for domain in domains:
             self.dispatcher.notify(domain)
             self._discovery.used(domain)
+
+    def _is_ours(self, domain: str) -> bool:
+        return domain in self.config.domains
 
     def _is_primary(self, domain: str, host: str) -> bool:
         """Whether a host, as events name it, is the domain's primary and not another backup."""

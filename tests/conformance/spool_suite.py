@@ -8,6 +8,7 @@ import sqlite3
 from contextlib import AbstractAsyncContextManager, closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tideover.message.envelope import (
@@ -72,6 +73,16 @@ def new_message(queue_id, *, to=("ann@here.example",), sender="bob@far.example",
         trace=b"Received: from far.example\r\n\tby here; \xc3\xa9\r\n",
         evidence=Evidence(sender_authenticated=True, notes=("spf=pass",)),
     )
+
+
+async def put_held(spool: Spool, reason: str, *, to, body=BODY, at=NOW) -> QueueId:
+    """Store a message that is held from the start."""
+    queue_id = spool.new_id(at)
+    intake = spool.open(queue_id)
+    intake.write(body)
+    message = msgspec.structs.replace(new_message(queue_id, to=to, at=at), held=reason)
+    await intake.commit(message)
+    return queue_id
 
 
 async def put(spool: Spool, *, body: bytes = BODY, at: float = NOW, **fields) -> QueueId:
@@ -217,6 +228,40 @@ class SpoolSuite:
             assert await spool.counts() == []
             with pytest.raises(KeyError):
                 await body_of(spool, queue_id)
+
+        self.run(test)
+
+    @pytest.mark.parametrize("size", [10, 3 * CHUNK + 1])
+    def test_an_id_may_be_opened_again_once_its_body_is_forgotten(self, size):
+        async def test(spool):
+            queue_id = spool.new_id(NOW)
+            intake = spool.open(queue_id)
+            await write(intake, b"x" * size)
+            if (forgotten := intake.abort()) is not None:
+                await forgotten
+            again = spool.open(queue_id)
+            await write(again, b"y" * size)
+            await again.commit(new_message(queue_id))
+            await asyncio.sleep(0)
+            assert await body_of(spool, queue_id) == b"y" * size
+
+        self.run(test)
+
+    @pytest.mark.parametrize("size", [10, CHUNK + 1])
+    @pytest.mark.parametrize("to", [("ann@here.example",), ("a@here.example", "b@there.example")])
+    def test_a_message_may_be_held_from_the_start(self, to, size):
+        async def test(spool):
+            others = put(spool)
+            held = put_held(spool, "policy: too odd", to=to, body=b"x" * size)
+            await asyncio.gather(others, held)
+            queue_id = (await spool.select(Filter(states=(State.HELD,))))[0].queue_id
+            shown = await spool.show(queue_id)
+            assert {(row.state, row.reason) for row in shown.recipients} == {
+                (State.HELD, "policy: too odd")
+            }
+            assert [c.message.queue_id for c in await claim(spool)] != [queue_id]
+            assert await spool.release(Filter(ids=(queue_id,)), now=NOW) == len(to)
+            assert [c.message.queue_id for c in await claim(spool)] == [queue_id]
 
         self.run(test)
 

@@ -5,17 +5,21 @@ import socket
 import struct
 import time
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import uvloop
 
 from tideover.config.model import Config, Smtp
+from tideover.config.policy import Policy
 from tideover.config.values import Endpoint
 from tideover.inbound.admission import Admission
 from tideover.inbound.house import House
 from tideover.inbound.limits import ConnectionLimits
 from tideover.inbound.listener import Listeners, bind
 from tideover.inbound.tls import open_certificate
+from tideover.policy.body import Copies
+from tideover.policy.chain import Chain
+from tideover.policy.services import Services
 from tideover.recipients.interface import Finding, Verdict
 from tideover.smtp.receipt import Receipt
 from tideover.spool.ids import IdSource
@@ -139,13 +143,41 @@ class Client:
             await self.writer.wait_closed()
 
 
+class Strangers:
+    """A memory of clients that knows those whom a test names."""
+
+    def __init__(self):
+        self.known = set()
+
+    def is_known(self, network):
+        return network in self.known
+
+    def met(self, network, now):
+        self.known.add(network)
+
+
+def chain_of(directory, emit, entries, profiles):
+    """A maker of chains with these checks, by stage."""
+    memory = Strangers()
+
+    def make(config):
+        config = replace(config, profiles=profiles or {})
+        services = Services(config=config, names=None, memory=memory, is_ours=lambda _: False,
+                            emit=emit)  # fmt: skip
+        return Chain(services, entries, Copies(directory), time.time)
+
+    return make
+
+
 @asynccontextmanager
-async def serving(tmp_path, **smtp):
+async def serving(tmp_path, *, entries=None, profiles=None, policy=None, domains=None, **smtp):
     config = Config(
         hostname="mx2.example.org",
         data_dir=tmp_path,
         smtp=Smtp(listen=(Endpoint("127.0.0.1", 0),), **smtp),
         max_message_size=20_000_000,
+        policy=policy or Policy(greet_delay=0.0),
+        domains=domains or {},
     )
     events: list = []
     shelf = Shelf()
@@ -155,7 +187,7 @@ async def serving(tmp_path, **smtp):
         config=config, certificate=certificate, directory=OneDomain(), spool=shelf,
         admission=Admission(lambda: 10**12, 1, events.append, time.time),
         limits=ConnectionLimits(config.smtp), sink=events.append, on_accepted=lambda _d: None,
-        clock=time.time,
+        clock=time.time, make_chain=chain_of(tmp_path, events.append, entries or {}, profiles),
     )  # fmt: skip
     listeners = Listeners(house)
     (sock,) = bind(config.smtp.listen)

@@ -8,14 +8,16 @@ class SpfResult(Struct, frozen=True, kw_only=True):
 
     `result` is pass, fail, softfail, neutral, none, temperror or permerror; `scope` "mfrom" or
     "helo"; `domain` the domain that was checked; `mechanism` the one that matched, as written
-    without its qualifier ("" for none): a pass by "all" proves nothing about anybody.
-    `explanation` is the domain's own text for a fail, made harmless, or "".
+    without its qualifier ("" for none); `trail` that and what matched in the records it includes
+    or redirects to, the outermost first: a pass by "all" proves nothing about anybody, see
+    `spf.proves`. `explanation` is the domain's own text for a fail, made harmless, or "".
     """
 
     result: str
     domain: str
     scope: str = "mfrom"
     mechanism: str = ""
+    trail: tuple[str, ...] = ()
     explanation: str = ""
     reason: str = ""
 
@@ -25,7 +27,8 @@ class DkimResult(Struct, frozen=True, kw_only=True):
 
     `result` is pass, fail, neutral, policy, temperror or permerror; `domain` is d=, `selector` s=,
     `identity` i= (its domain at least), `algorithm` a=; `signature` the beginning of b= (RFC 6008).
-    `testing`: the key says t=y, so a pass proves nothing (RFC 6376 §3.6.1).
+    `testing`: the key says t=y, so a pass proves nothing (RFC 6376 §3.6.1). A pass has a `reason`
+    where there is something to be said against it: the body goes on after l= (§8.2).
     """
 
     result: str
@@ -41,9 +44,9 @@ class DkimResult(Struct, frozen=True, kw_only=True):
 class ArcResult(Struct, frozen=True, kw_only=True):
     """The ARC chain of a message (RFC 8617 §5.2).
 
-    `result` is none, pass or fail; `instance` the highest i= (0: none); `sealers` the d= of the
-    seals, oldest first; `assertions` the text of each ARC-Authentication-Results after its
-    "i=N;", oldest first.
+    `result` is none, pass, fail, or temperror when DNS did not answer; `instance` the highest i=
+    (0: none); `sealers` the d= of the seals, oldest first; `assertions` the text of each
+    ARC-Authentication-Results after its "i=N;", oldest first.
     """
 
     result: str

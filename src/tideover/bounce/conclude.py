@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from tideover.bounce.decide import may_report
 from tideover.bounce.scrub import scrub
-from tideover.config.values import parse_domain
+from tideover.config.values import domain_of
 from tideover.events.delivery_records import Bounced, DeadLettered
 from tideover.events.event import Event
 from tideover.message.dsn import Kind, Report, ReportedRecipient, render
@@ -153,15 +153,7 @@ def _objection(message: StoredMessage, index: int, kind: Kind) -> str:
     verdict = may_report(message.envelope, message.evidence, index, kind)
     if not verdict.allowed:
         return verdict.reason
-    return "" if _domain_of(message.envelope.sender) else _UNROUTABLE
-
-
-def _domain_of(address: str) -> str | None:
-    """An address's domain in A-labels, or None when it has none that DNS could know."""
-    try:
-        return parse_domain(address.rpartition("@")[2]) if "@" in address else None
-    except ValueError:
-        return None
+    return "" if domain_of(message.envelope.sender) else _UNROUTABLE
 
 
 def _changes(
@@ -194,7 +186,7 @@ def _reported(
     hosts = {failure.host or "", row.last_host or ""}
     diagnostic = None
     if kind is not Kind.RELAYED and reply:
-        diagnostic = scrub(failure.text, hosts, keep={row.domain, _domain_of(row.address) or ""})
+        diagnostic = scrub(failure.text, hosts, keep={row.domain, domain_of(row.address) or ""})
     if kind is Kind.FAILED:
         last_attempt: float | None = now
     else:
@@ -240,7 +232,7 @@ def _envelope_of(
         received_at=now,
         envelope=Envelope(
             sender="",
-            recipients=(Recipient(address=sender, domain=_domain_of(sender) or ""),),
+            recipients=(Recipient(address=sender, domain=domain_of(sender) or ""),),
             body=None if body.isascii() else "8BITMIME",
             smtputf8=not sender.isascii(),
         ),

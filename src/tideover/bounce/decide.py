@@ -2,7 +2,8 @@
 
 Invariant I7: no report goes to a sender that was not authenticated, and none ever for a null
 sender. A backup MX that reports to forged senders is a spammer's tool; what can't be reported goes
-to dead letters instead, where it is kept.
+to dead letters instead, where it is kept. Whether a sender is authenticated was decided when the
+message came, from SPF, DKIM and DMARC (`authentication.reverse_path`): later nobody could tell.
 """
 
 from typing import Final
@@ -44,5 +45,6 @@ def may_report(envelope: Envelope, evidence: Evidence, index: int, kind: Kind) -
     if not notify and kind is Kind.RELAYED:
         return Verdict(False, "the sender did not ask for reports of success")
     if evidence.sender_authenticated is not True:
-        return Verdict(False, "the sender is not authenticated")
+        why = f" ({evidence.authentication})" if evidence.authentication else ""
+        return Verdict(False, f"the sender is not authenticated{why}")
     return _YES

@@ -24,7 +24,7 @@ def explain(wanted: str, config: Path, as_json: bool) -> None:
     from tideover.cli import output
     from tideover.cli.asking import find_data_dir
     from tideover.events import trace
-    from tideover.events.text import render
+    from tideover.events.text import check_lines, render
 
     directory = find_data_dir(config) / "events"
     events = trace.explain(directory, wanted)
@@ -37,6 +37,8 @@ def explain(wanted: str, config: Path, as_json: bool) -> None:
     colour = sys.stdout.isatty()
     for event in events:
         click.echo(render(event, date=True, colour=colour))
+        for line in check_lines(event):
+            click.echo(line)
     if report := _last_report(events):
         click.echo(f"Its bounce is a message of its own: tideover explain {report}")
 

@@ -50,6 +50,11 @@ RECIPIENTS = LazyGroup(
         "export": "tideover.cli.recipients_export:recipients_export",
     },
 )
+ARC = LazyGroup(
+    "arc",
+    help="Seals on forwarded mail.",
+    verbs={"keygen": "tideover.cli.arc_keygen:arc_keygen"},
+)
 ROOT = LazyGroup(
     "tideover",
     help="Tideover, a backup MX that does no harm.",
@@ -60,7 +65,7 @@ ROOT = LazyGroup(
         "status": "tideover.cli.status:status",
         "explain": "tideover.cli.explain:explain",
     },
-    groups=[QUEUE, CONFIG, RECIPIENTS],
+    groups=[QUEUE, CONFIG, RECIPIENTS, ARC],
 )
 click.version_option(__version__, message="tideover %(version)s")(ROOT)
 

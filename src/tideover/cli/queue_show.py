@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tideover.control.protocol import Item
+    from tideover.message.envelope import Evidence
     from tideover.spool.interface import StoredMessage
 
 _MAX_HEADERS = 1024 * 1024
@@ -79,11 +80,18 @@ def _print_json(message: "StoredMessage") -> None:
             "envelope": {"body": envelope.body, "smtputf8": envelope.smtputf8,
                          "ret": envelope.ret, "envid": envelope.envid},
             "client": client,
+            "evidence": message.evidence,
             "recipients": [
                 recipient_json(recipient_info(row), reason=True) for row in message.recipients
             ],
         }
     )  # fmt: skip
+
+
+def _sender(evidence: "Evidence") -> str:
+    """Whether reports may go to the sender, and why."""
+    known = "authenticated" if evidence.sender_authenticated else "not authenticated"
+    return f"{known}: {evidence.authentication}" if evidence.authentication else known
 
 
 def _print(message: "StoredMessage") -> None:
@@ -98,6 +106,7 @@ def _print(message: "StoredMessage") -> None:
         ("size", output.octets(message.size)),
         ("client", f"{client.helo} [{client.address}]:{client.port} by {client.protocol}{tls}"),
         ("session", client.session),
+        ("sender", _sender(message.evidence)),
     ):
         click.echo(f"{name:<9} {output.printable(text)}")
     click.echo("")

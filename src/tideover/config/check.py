@@ -9,6 +9,7 @@ from typing import Final
 
 from tideover.config.directory import DomainFiles
 from tideover.config.model import Config, Domain
+from tideover.config.policy_rules import key_files
 from tideover.config.values import is_loopback_url, source_kind, source_rest, without_password
 
 _DEFERRED: Final = "until it can be read, recipients get 4xx"
@@ -34,6 +35,9 @@ def warnings(config: Config, files: DomainFiles | None = None) -> Iterator[str]:
             file: Path | None = getattr(getattr(config, section), key)
             if file is not None and (reason := unreadable(file)):
                 yield f"{section}.{key}: {file} {reason}; until it can be read, {without}"
+    for setting, path in key_files(config):
+        if reason := unreadable(path):
+            yield f"{setting}: {path} {reason}; until it can be read, its purpose is not served"
     if config.user is None and os.geteuid() == 0:
         yield "user: not set; started as root, the daemon would stay root"
 

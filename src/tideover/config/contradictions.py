@@ -7,6 +7,7 @@ from ipaddress import ip_address
 from tideover.config.document import Table
 from tideover.config.mistakes import Flaw
 from tideover.config.model import Config
+from tideover.config.policy_rules import broken_policy
 from tideover.config.sources import (
     SourceRules,
     Trouble,
@@ -24,7 +25,7 @@ def contradictions(config: Config, table: Table, base: str, rules: SourceRules) 
 
     Those of its domains are `SourceRules.broken_by`.
     """
-    for part in (_smtp, _console, _machine, _outbound):
+    for part in (_smtp, _console, _machine, _outbound, broken_policy):
         for at, allowed in part(config):
             yield Flaw(at=at, allowed=allowed)
     yield from _sources(config, table, base)

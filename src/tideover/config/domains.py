@@ -4,7 +4,7 @@ Hosts of many domains write the same for most of them: equal texts are read once
 share one value. What is remembered is bounded.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -12,8 +12,9 @@ from msgspec import Struct
 from tideover.config.document import Location, Table
 from tideover.config.mistakes import Flaw, shown
 from tideover.config.model import Config, Domain
+from tideover.config.policy_rules import PolicyRules
 from tideover.config.sections import table
-from tideover.config.sources import SourceRules
+from tideover.config.sources import SourceRules, Trouble
 from tideover.config.validate import InvalidError, validate
 from tideover.config.values import parse_domain, source_kind
 
@@ -25,12 +26,21 @@ _NAME: Final[Location] = ("domains", "NAME")
 _REMEMBERED: Final = 4096
 
 
+Rule = Callable[[Domain], Iterable[Trouble]]
+"""Tells what is wrong with a domain beside the rest of the configuration."""
+
+
+def rules_of(config: Config, sources: SourceRules) -> tuple[Rule, ...]:
+    """All rules that a domain of this configuration has to keep."""
+    return sources.broken_by, PolicyRules(config).broken_by
+
+
 class DomainReader:
-    """Reads the domains of one configuration. `rules` None: its main part is wrong already, and
+    """Reads the domains of one configuration. Without `rules` its main part is wrong already, and
     what depends on it is left unchecked.
     """
 
-    def __init__(self, base: str, rules: SourceRules | None) -> None:
+    def __init__(self, base: str, rules: Sequence[Rule]) -> None:
         self._base = base
         self._rules = rules
         self._known: dict[str, Domain] = {}
@@ -56,10 +66,9 @@ class DomainReader:
             InvalidError: it has flaws.
         """
         domain: Domain = validate(Domain, values, self._base, _NAME)
-        if self._rules is not None:
-            flaws = [Flaw(at=at, allowed=text) for at, text in self._rules.broken_by(domain)]
-            if flaws:
-                raise InvalidError(flaws)
+        flaws = [Flaw(at=at, allowed=text) for rule in self._rules for at, text in rule(domain)]
+        if flaws:
+            raise InvalidError(flaws)
         return domain
 
 
@@ -81,7 +90,7 @@ def from_tables(tables: Mapping[str, Table], config: Config, base: str) -> Rows:
     Who writes such a list rules over mail, but not over this machine: a program runs only when the
     main file has a `[sources."command:…"]` for it. Bad tables spoil only themselves.
     """
-    reader = DomainReader(base, SourceRules(config))
+    reader = DomainReader(base, rules_of(config, SourceRules(config)))
     rows = Rows({}, {})
     for written, values in tables.items():
         try:

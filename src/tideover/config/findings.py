@@ -77,11 +77,11 @@ _ALL: dict[str, Finding] = {
     ),
     # sender-domain
     "sender-domain-missing": Finding(
-        "sender-domain", "reject", "the sender's domain does not exist",
+        "sender-domain", 4.0, "the sender's domain does not exist",
         550, "5.1.8", "The domain of your sender address does not exist",
     ),
     "sender-domain-no-mail": Finding(
-        "sender-domain", "reject", "the sender's domain has neither MX nor address",
+        "sender-domain", 4.0, "the sender's domain has neither MX nor address",
         550, "5.1.8", "The domain of your sender address takes no mail (no MX, no address)",
     ),
     "sender-null-mx": Finding(
@@ -182,7 +182,7 @@ _ALL: dict[str, Finding] = {
     # engines
     "rspamd-reject": Finding("rspamd", "reject", "rspamd says reject",
                              554, "5.7.1", "Spam message rejected"),
-    "rspamd-defer": Finding("rspamd", "defer", "rspamd says soft reject or greylist",
+    "rspamd-defer": Finding("rspamd", "defer", "rspamd says soft reject",
                             451, "4.7.1", "Try again later"),
     "rspamd-quarantine": Finding("rspamd", "hold", "rspamd says quarantine"),
     "rspamd-spam": Finding("rspamd", 0.0, "rspamd says add header or rewrite subject"),

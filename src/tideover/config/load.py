@@ -17,7 +17,7 @@ from msgspec import Struct
 from tideover.config.contradictions import contradictions
 from tideover.config.directory import DomainFiles, read_directory
 from tideover.config.document import Table, UnreadableError, locate, parse, read
-from tideover.config.domains import DomainReader, same
+from tideover.config.domains import DomainReader, rules_of, same
 from tideover.config.mistakes import ConfigError, Flaw, Mistake, shown
 from tideover.config.model import Config, Domain
 from tideover.config.sections import InseparableError, Section, apart
@@ -94,7 +94,7 @@ class _Reading:
         self._flaws: list[Flaw] = []
         self._domains: dict[str, Domain] = {}
         self._main: Config | None = None
-        self._reader = DomainReader(self._base, None)
+        self._reader = DomainReader(self._base, ())
         self._files: DomainFiles | None = None
 
     def take(self, main: Table, domains: Iterable[Section]) -> None:
@@ -131,7 +131,7 @@ class _Reading:
         else:
             rules = SourceRules(self._main)
             self._flaws += contradictions(self._main, table, self._base, rules)
-            self._reader = DomainReader(self._base, rules)
+            self._reader = DomainReader(self._base, rules_of(self._main, rules))
 
     def _take_tables(self, domains: object) -> None:
         if not isinstance(domains, dict):

@@ -56,7 +56,7 @@ class Policy:
     ] = 0.25
     stage_timeout: Annotated[
         Timeout, doc("How long all checks before the body may hold a session up, per command.")
-    ] = 10.0
+    ] = 8.0
     message_timeout: Annotated[
         Timeout, doc("How long all checks of a message may take after its final dot.")
     ] = 60.0

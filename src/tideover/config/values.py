@@ -203,6 +203,15 @@ def parse_domain(value: str) -> str:
     return name
 
 
+@lru_cache(maxsize=4096)  # a sender's address is looked at by several parts
+def domain_of(address: str) -> str | None:
+    """An address's domain in A-labels, or None when it has none that DNS could know."""
+    try:
+        return parse_domain(address.rpartition("@")[2]) if "@" in address else None
+    except ValueError:
+        return None
+
+
 def _name(value: str) -> str:
     """A DNS name of one label or more -> lower-case A-labels, without the root's dot."""
     name = value.lower().removesuffix(".")

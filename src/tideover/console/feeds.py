@@ -23,7 +23,8 @@ from tideover.console.token import TokenError, fits
 from tideover.console.upload import NoSpaceError, TooLargeError, Uploads
 from tideover.events.event import EventSink
 from tideover.events.recipient_records import FeedPushed, FeedPushRefused
-from tideover.inbound.limits import client_network, plain_address
+from tideover.inbound.limits import client_network
+from tideover.message.client_address import plain_address
 from tideover.recipients.report import Refreshed
 from tideover.recipients.sources.interface import SourceError
 

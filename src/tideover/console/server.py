@@ -20,9 +20,10 @@ from tideover.console.attempts import Attempts
 from tideover.console.interface import Feeds
 from tideover.console.upload import Uploads
 from tideover.events.event import EventSink
-from tideover.inbound.limits import client_network, plain_address
+from tideover.inbound.limits import client_network
 from tideover.inbound.listener import ListenError, bind
 from tideover.inbound.tls import Certificate
+from tideover.message.client_address import plain_address
 
 if TYPE_CHECKING:
     from tideover.console.connection import Connections, HttpConnection

@@ -11,7 +11,7 @@ class Names(Protocol):
     """Looks names up. Names are A-labels without final dot; aliases (CNAME) are followed.
 
     Each method raises `NoSuchName` (NXDOMAIN) or `DnsUnavailable` (SERVFAIL, time-out, nonsense).
-    None is awaited longer than the resolver's time limit. What is in the cache comes without
+    None is awaited longer than the resolver's time limits. What is in the cache comes without
     suspending the coroutine.
     """
 

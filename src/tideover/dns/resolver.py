@@ -1,4 +1,4 @@
-"""DNS as routing needs it: MX records and addresses, with TTLs, and three kinds of no.
+"""DNS as routing and checks need it: records with TTLs, and three kinds of no.
 
 "No such name" and "the name has no such records" are answers of DNS; "unavailable" (SERVFAIL,
 time-out, nonsense) is none and must never be taken for one (I9).
@@ -6,10 +6,10 @@ time-out, nonsense) is none and must never be taken for one (I9).
 
 import asyncio
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from sys import intern  # many domains have the same hosts
-from typing import Final, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import dns.asyncresolver
 import dns.exception
@@ -18,7 +18,9 @@ import dns.nameserver
 import dns.rdatatype
 import dns.resolver
 from dns.rdtypes.ANY.MX import MX
+from dns.rdtypes.ANY.PTR import PTR
 from dns.rdtypes.ANY.SOA import SOA
+from dns.rdtypes.ANY.TXT import TXT
 from dns.rdtypes.IN.A import A
 from dns.rdtypes.IN.AAAA import AAAA
 from msgspec import Struct
@@ -32,6 +34,9 @@ _MAX_RECORDS: Final = 100
 _MAX_ALIASES: Final = 8
 _MAX_ZONES: Final = 5  # names that are asked for an SOA, from the name itself upwards
 _SYSTEM: Final = "/etc/resolv.conf"
+
+Kind = Literal["A", "AAAA", "MX", "PTR", "TXT"]
+"""Types of records that `DnsResolver.records` gives as plain values."""
 
 
 class DnsError(Exception):
@@ -56,6 +61,15 @@ class MxAnswer(Struct, frozen=True):
     """
 
     hosts: tuple[tuple[int, str], ...]
+    ttl: float
+
+
+class Records(Struct, frozen=True):
+    """Records as plain values, of each kind as `dns.names.Names` gives them. May be empty: the
+    name exists, without such records. `ttl` in seconds.
+    """
+
+    values: tuple[Any, ...]
     ttl: float
 
 
@@ -93,16 +107,26 @@ class DnsResolver:
     """The `Resolver` that asks real servers: those of the config, else the system's.
 
     No search list, EDNS with a small payload, TCP when an answer was truncated. A look-up ends
-    within `config.timeout` seconds, not counting the wait while too many run at once. The system's
-    servers are read again when `resolv.conf` has changed, as a laptop's or a container's does.
+    within `config.timeout` seconds, not counting the wait while `at_once` others run. That wait
+    may last `patience` seconds (None: as long as it takes): when the servers are dead, those who
+    have somebody waiting must not pile up. The system's servers are read again when `resolv.conf`
+    has changed, as a laptop's or a container's does.
     """
 
-    def __init__(self, config: Dns, *, resolv_conf: str = _SYSTEM) -> None:
+    def __init__(
+        self,
+        config: Dns,
+        *,
+        resolv_conf: str = _SYSTEM,
+        at_once: int = _AT_ONCE,
+        patience: float | None = None,
+    ) -> None:
         self._config = config
         self._resolv_conf = resolv_conf
         self._resolver: dns.asyncresolver.Resolver | None = None
         self._read_at: int | None = None  # mtime_ns of the resolv.conf in use
-        self._gate = asyncio.Semaphore(_AT_ONCE)
+        self._gate = asyncio.Semaphore(at_once)
+        self._patience = patience
 
     def reconfigure(self, config: Dns) -> None:
         """Ask these servers from the next look-up on."""
@@ -111,17 +135,13 @@ class DnsResolver:
 
     async def mx(self, name: str) -> MxAnswer:
         """As `Resolver.mx`."""
-        records, ttl = await self._ask(name, "MX")
-        return MxAnswer(
-            tuple(
-                (record.preference, intern(record.exchange.to_text(omit_final_dot=True).lower()))
-                if record.exchange != dns.name.root
-                else (record.preference, "")
-                for record in records
-                if isinstance(record, MX)
-            ),
-            ttl,
-        )
+        records = await self.records(name, "MX")
+        return MxAnswer(records.values, records.ttl)
+
+    async def records(self, name: str, kind: Kind) -> Records:
+        """The records of one kind. Raises as `mx` does."""
+        found, ttl = await self._ask(name, kind)
+        return Records(tuple(map(_value, found)), ttl)
 
     async def addresses(self, name: str) -> AddressAnswer:
         """As `Resolver.addresses`."""
@@ -167,7 +187,7 @@ class DnsResolver:
 
     async def _ask(self, name: str, kind: str) -> tuple[list[object], float]:
         """The records and their TTL, [] when the name has none of this kind."""
-        async with self._gate:
+        async with self._turn(name):
             try:
                 async with asyncio.timeout(self._config.timeout):
                     return await self._follow(dns.name.from_text(name), kind)
@@ -179,6 +199,19 @@ class DnsResolver:
                 raise
             except Exception as error:  # whatever a server's nonsense may set off
                 raise DnsUnavailable(f"DNS failed for {name}: {_reason(error)}") from None
+
+    @asynccontextmanager
+    async def _turn(self, name: str) -> AsyncIterator[None]:
+        """Wait until fewer look-ups run, but not for ever."""
+        try:
+            async with asyncio.timeout(self._patience):
+                await self._gate.acquire()
+        except TimeoutError:
+            raise DnsUnavailable(f"too many DNS look-ups at once to ask for {name}") from None
+        try:
+            yield
+        finally:
+            self._gate.release()
 
     async def _follow(self, name: dns.name.Name, kind: str) -> tuple[list[object], float]:
         """Ask, and ask again for the end of an alias that the server did not follow itself."""
@@ -226,6 +259,25 @@ class DnsResolver:
         resolver.lifetime = self._config.timeout
         resolver.use_edns(0, 0, _EDNS_PAYLOAD)
         return resolver
+
+
+def _value(record: object) -> str | bytes | tuple[int, str]:
+    """A record as a plain value."""
+    match record:
+        case MX():
+            return record.preference, intern(_text(record.exchange))
+        case A() | AAAA():
+            return intern(record.address)
+        case TXT():
+            return b"".join(record.strings)
+        case PTR():
+            return _text(record.target)
+    raise TypeError(type(record).__name__)
+
+
+def _text(name: dns.name.Name) -> str:
+    """A name in lower case without final dot, "" for the root."""
+    return "" if name == dns.name.root else name.to_text(omit_final_dot=True).lower()
 
 
 def _alternate(families: list[list[str]]) -> Iterator[str]:

@@ -5,7 +5,13 @@ from typing import Any
 
 import msgspec
 
-from tideover.events import delivery_records, domain_records, recipient_records, records
+from tideover.events import (
+    client_records,
+    delivery_records,
+    domain_records,
+    recipient_records,
+    records,
+)
 from tideover.events.event import Event
 
 LEVELS = ("debug", "info", "warning", "error")
@@ -62,7 +68,7 @@ def kinds() -> tuple[type[Event], ...]:
     """All record types, in the order in which their files define them."""
     return tuple(
         item
-        for module in (records, recipient_records, domain_records, delivery_records)
+        for module in (records, recipient_records, domain_records, delivery_records, client_records)
         for item in vars(module).values()
         if isinstance(item, type) and issubclass(item, Event) and item is not Event
     )

@@ -136,7 +136,7 @@ class MessageRefused(Event, frozen=True, kw_only=True):
 
 
 class MessageAccepted(Event, frozen=True, kw_only=True):
-    """Our 250: the message is durable and in our custody."""
+    """Our 250: the message is durable and in our custody. `held` says why it does not go home."""
 
     message: str
     session: str
@@ -147,6 +147,7 @@ class MessageAccepted(Event, frozen=True, kw_only=True):
     recipients: tuple[str, ...]
     size: int
     tls: str | None = None
+    held: str | None = None
 
 
 # The spool

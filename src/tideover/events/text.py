@@ -1,7 +1,7 @@
 """An event as one line for people: local time, level, name, then what it is about."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from time import localtime, strftime
 from typing import Any
@@ -23,12 +23,25 @@ def render(event: Mapping[str, Any], *, date: bool = False, colour: bool = False
     level = str(event.get("level", "info"))
     second, part = divmod(float(event["time"]), 1)
     time = f"{_local(second, date)}.{int(part * 1000):03d}"
+    if "checks" in event:
+        event = {**event, "checks": [one for c in event["checks"] for one in c.get("found", ())]}
     names = [name for name in _FIRST if name in event]
     names += [name for name in event if name not in _SKIPPED]
     details = " ".join(f"{name}={_value(event[name])}" for name in names)
     line = f"{time} {level:<7} {event['event']!s:<{_NAME_WIDTH}} {details}"
     start = _COLOURS.get(level, "") if colour else ""
     return f"{start}{line}{_RESET}" if start else line
+
+
+def check_lines(event: Mapping[str, Any]) -> Iterator[str]:
+    """The checks of a `policy-judged` event, one a line: stage, time, what was found and why."""
+    for check in event.get("checks", ()):
+        found = " ".join(check.get("found", ())) or ("undecided" if "undecided" in check else "ok")
+        why = [*check.get("reasons", ()), *filter(None, [check.get("undecided")])]
+        told = [_value(check["evidence"])] if check.get("evidence") else []
+        details = "  ".join([_printable("; ".join(why)), *told]).strip()
+        where = f"{check['check']:<14} {check['stage']:<8} {float(check['ms']):8.2f} ms"
+        yield f"    {_printable(where)}  {_printable(found):<24} {details}".rstrip()
 
 
 @lru_cache(maxsize=4)
@@ -41,13 +54,20 @@ def _value(value: Any) -> str:  # noqa: ANN401 - any JSON value
     """A value that stays one word or is quoted, and can't steer the terminal."""
     if isinstance(value, str):
         text = value
+    elif isinstance(value, Mapping):
+        return " ".join(f"{name}={_value(item)}" for name, item in value.items())
     elif isinstance(value, (list, tuple)):
         return ",".join(map(_value, value)) or '""'
     else:
         text = f"{value:.3f}" if isinstance(value, float) else str(value)
-    if not text.isprintable():
-        text = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+    text = _printable(text)
     return text if _WORD.fullmatch(text) else '"' + text.replace('"', '\\"') + '"'
+
+
+def _printable(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
 
 
 def text_renderer(*, colour: bool) -> Callable[[Event, bytes], bytes]:

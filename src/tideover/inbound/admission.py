@@ -3,12 +3,13 @@
 That writing fails is told by the spool itself; here only the lack of room is.
 """
 
+import errno
 from collections.abc import Callable
 
 from tideover.events.event import EventSink
 from tideover.events.records import SpoolRecovered, SpoolTrouble
 from tideover.smtp.replies import Reply, reply
-from tideover.spool.interface import SpoolError, SpoolFull
+from tideover.spool.interface import SpoolError, SpoolFull, SpoolUnavailable
 
 NO_SPACE = reply(452, "4.3.1", "Insufficient system storage; try again later")
 TROUBLE = reply(451, "4.3.0", "Local trouble in taking the message; try again later")
@@ -17,6 +18,12 @@ TROUBLE = reply(451, "4.3.0", "Local trouble in taking the message; try again la
 def reply_to(error: SpoolError) -> Reply:
     """What a client hears when the spool could not store its message."""
     return NO_SPACE if isinstance(error, SpoolFull) else TROUBLE
+
+
+def spool_error(error: OSError) -> SpoolError:
+    """Trouble with a file beside the spool, told as the spool tells its own."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return (SpoolFull if full else SpoolUnavailable)(error.strerror or type(error).__name__)
 
 
 class Admission:

@@ -1,8 +1,7 @@
-"""One client connection: the shell around `smtp.ServerSession`.
+"""One client connection: the socket around a `Dialogue`, with its time limits and TLS.
 
-Bytes go in, events come out and are answered at once; only the spool is waited for, by a future
-with a callback, so that a message costs no task. While something is awaited, or the client does
-not read our replies, nothing more is read from it: back-pressure reaches its socket.
+While something is awaited, or the client does not read our replies, nothing more is read from it:
+back-pressure reaches its socket.
 
 A slot can't be held by going slowly: time limits count from the last complete command, not from
 the last octet, and a body must keep `min_data_rate`.
@@ -14,38 +13,16 @@ from typing import Final, cast
 from msgspec.structs import replace
 
 from tideover.config.model import Smtp
-from tideover.events.records import (
-    CommandRefused,
-    ConnectionRefused,
-    SessionClosed,
-    SessionOpened,
-    TlsFailed,
-)
+from tideover.events.records import ConnectionRefused, SessionClosed, SessionOpened, TlsFailed
+from tideover.inbound.dialogue import Dialogue
 from tideover.inbound.house import House
-from tideover.inbound.limits import plain_address, within
 from tideover.inbound.patience import RATE_GRACE, Patience
 from tideover.inbound.proxy_protocol import ProxyError, parse
-from tideover.inbound.transaction import Transaction
+from tideover.message.client_address import plain_address, within
 from tideover.message.envelope import Client
-from tideover.smtp.events import (
-    BodyChunk,
-    BodyEnd,
-    BodyRejected,
-    BodyStart,
-    Closing,
-    CommandRejected,
-    Event,
-    Hello,
-    MailFrom,
-    RcptTo,
-    Reset,
-    Signal,
-    StartTls,
-)
-from tideover.smtp.receipt import Receipt
+from tideover.smtp.events import Event, Signal
 from tideover.smtp.replies import Reply, reply
 from tideover.smtp.server import ServerSession
-from tideover.spool.interface import SpoolError
 
 # Input not yet looked at, beyond which the socket is not read: one big body read ahead at most.
 READ_AHEAD: Final = 256 * 1024
@@ -71,22 +48,19 @@ class Connection(asyncio.Protocol):
         self._connections = connections
         self._loop = asyncio.get_running_loop()
         self._session = ServerSession(house.options)
-        self._transaction: Transaction | None = None
+        self._dialogue: Dialogue | None = None
         self._client = Client(session=house.new_session_id(), address="", port=0, helo="",
                               protocol="SMTP")  # fmt: skip
-        self._waiting: asyncio.Future[object] | None = None
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._proxy_buffer: bytearray | None = None
+        self._greeting: asyncio.TimerHandle | None = None
         self._admitted = False
         self._lost = False
         self._write_paused = False
         self._read_paused = False
-        self._opened = self._waiting_since = self._loop.time()
+        self._opened = self._loop.time()
         self._patience = Patience(self._opened)
-        self._accepted = 0
-        self._refused = 0
-        self._honeypots = 0
         self._reason = "eof"
         self._transport: asyncio.Transport
 
@@ -115,11 +89,16 @@ class Connection(asyncio.Protocol):
         if session.receiving_body:
             self._patience.took(len(data), self._loop.time())
         session.receive_data(data)
-        self._pump()
+        if self._greeting is not None:
+            self._greet(early=True)
+        else:
+            self._pump()
 
     def eof_received(self) -> bool:
         """The client closed its side; keep ours open for the answers still due."""
         self._session.receive_eof()
+        if self._greeting is not None:
+            self._greet()
         self._pump()
         return not self._session.secure
 
@@ -138,16 +117,16 @@ class Connection(asyncio.Protocol):
             return
         self._lost = True
         self._connections.discard(self)
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._greeting):
+            if timer is not None:
+                timer.cancel()
         if self._task is not None:
             self._task.cancel()
-        if self._transaction is not None and self._waiting is None:
-            # what is awaited goes on: a message that is being stored may be durable already
-            self._transaction.abort()
+        dialogue = self._dialogue
         if not self._admitted:
             return
-        self._count_honeypots()
+        if dialogue is not None:
+            dialogue.close()
         self._house.limits.release(self._client.address)
         self._house.sink(
             SessionClosed(
@@ -155,9 +134,9 @@ class Connection(asyncio.Protocol):
                 client=self._client.address,
                 reason="reset" if exc else self._reason,
                 seconds=round(self._loop.time() - self._opened, 3),
-                accepted=self._accepted,
-                refused=self._refused,
-                honeypots=self._honeypots,
+                accepted=dialogue.accepted if dialogue is not None else 0,
+                refused=dialogue.refused if dialogue is not None else 0,
+                honeypots=dialogue.honeypots if dialogue is not None else 0,
             )
         )
 
@@ -193,9 +172,27 @@ class Connection(asyncio.Protocol):
                 listener=self._listener,
             )
         )
+        delay = self._house.chain.greet_delay(self._client.address)
+        if delay:
+            self._greeting = self._loop.call_later(delay, self._greet)
+        else:
+            self._greet()
+
+    def _greet(self, *, early: bool = False) -> None:
+        """Begin the dialogue. `early`: the client has spoken first, as no mail server does."""
+        if self._greeting is not None:
+            self._greeting.cancel()
+            self._greeting = None
+        if self._gone:
+            return
+        self._dialogue = Dialogue(
+            self._house, self._session, self._client, self, self._patience, early=early
+        )
         self._session.greet()
         self._transport.write(self._session.data_to_send())
+        self._patience.progressed(self._loop.time())
         self._arm(self._smtp.command_timeout)
+        self._pump()
 
     def _read_proxy_header(self, buffer: bytearray, data: bytes) -> bytes:
         """Returns what follows the header, once it is complete."""
@@ -219,13 +216,15 @@ class Connection(asyncio.Protocol):
 
     def _pump(self) -> None:
         """Answer events until there is none, or one has to wait."""
-        session = self._session
-        while self._waiting is None and not self._write_paused:
+        session, dialogue = self._session, self._dialogue
+        if dialogue is None:
+            return
+        while dialogue.waiting is None and not self._write_paused:
             event = session.next_event()
             if event.__class__ is Signal:
                 break
             self._patience.progressed(self._loop.time())
-            self._handle(cast("Event", event))
+            dialogue.handle(cast("Event", event))
             if session.unsent > MAX_UNSENT:
                 self._transport.write(session.data_to_send())
         if out := session.data_to_send():
@@ -235,9 +234,7 @@ class Connection(asyncio.Protocol):
 
     def _throttle(self) -> None:
         """Stop reading from the socket while what was read waits, go on when it does not."""
-        full = self._session.buffered > READ_AHEAD and (
-            self._waiting is not None or self._write_paused
-        )
+        full = self._session.buffered > READ_AHEAD and (self._waiting or self._write_paused)
         if full != self._read_paused and not self._gone:
             self._read_paused = full
             if full:
@@ -245,142 +242,15 @@ class Connection(asyncio.Protocol):
             else:
                 self._transport.resume_reading()
 
-    def _handle(self, event: Event) -> None:
-        match event:
-            case RcptTo():
-                answer = self._current.add_recipient(event)
-                if answer is None or isinstance(answer, Reply):
-                    self._answer(answer)
-                else:
-                    self._wait(asyncio.ensure_future(answer), self._recipient_known)
-            case MailFrom():
-                self._count_honeypots()
-                self._transaction = Transaction(self._house, self._client, event)
-                self._answer(self._transaction.check_sender())
-            case BodyStart():
-                self._patience.body_begins(self._loop.time())
-                self._answer(self._current.start_body())
-            case BodyChunk(data=data):
-                stored = self._current.add_body(data)
-                if stored is not None:
-                    self._wait(asyncio.ensure_future(stored), self._piece_stored)
-            case BodyEnd():
-                self._end_of_body(self._current)
-            case BodyRejected(reply=why):
-                self._refused += 1
-                self._current.refused(why, "body")
-                self._current.abort()
-            case CommandRejected():
-                self._log_rejected(event)
-            case Hello(name=name, extended=extended):
-                self._hello(name, extended=extended)
-            case StartTls():
-                self._start_tls()
-            case Reset():
-                self._current.abort()
-            case Closing(reason=reason):
-                self._reason = reason
-                self._close()
-
-    def _count_honeypots(self) -> None:
-        """Those of the transaction before: a fact on the session, for whoever judges the client."""
-        if self._transaction is not None:
-            self._honeypots += len(self._transaction.honeypots)
+    # What the dialogue asks for (`dialogue.Line`)
 
     @property
-    def _current(self) -> Transaction:
-        if self._transaction is None:
-            raise AssertionError("the session reports no such event outside a transaction")
-        return self._transaction
+    def gone(self) -> bool:
+        """As `Line.gone`."""
+        return self._gone
 
-    def _answer(self, refusal: Reply | None) -> None:
-        if refusal is None:
-            self._session.accept()
-        else:
-            self._refused += 1
-            self._session.reply(refusal)
-
-    def _hello(self, name: str, *, extended: bool) -> None:
-        protocol = ("ESMTPS" if self._session.secure else "ESMTP") if extended else "SMTP"
-        self._client = replace(self._client, helo=name, protocol=protocol)
-        self._session.accept()
-
-    def _log_rejected(self, event: CommandRejected) -> None:
-        self._refused += 1
-        self._house.sink(
-            CommandRefused(
-                session=self._client.session,
-                client=self._client.address,
-                command=event.verb,
-                recipient=event.argument if event.verb == "RCPT" else None,
-                sender=event.argument if event.verb == "MAIL" else None,
-                reply=str(event.reply),
-                reason="syntax",
-            )
-        )
-
-    def _end_of_body(self, transaction: Transaction) -> None:
-        if transaction.swallowed:
-            transaction.swallow()
-            self._session.swallow_message(transaction.queue_id)
-            return
-        outcome = transaction.commit()
-        if isinstance(outcome, Reply):
-            self._answer(outcome)
-        else:
-            self._wait(asyncio.ensure_future(outcome), self._committed)
-
-    # Waiting for the spool, or for a source of recipients
-
-    def _wait(self, future: "asyncio.Future[object]", then: object) -> None:
-        self._waiting = future
-        self._waiting_since = self._loop.time()
-        future.add_done_callback(then)  # type: ignore[arg-type]
-
-    def _waited(self) -> None:
-        self._waiting = None
-        self._patience.held_up(self._waiting_since, self._loop.time())
-
-    def _recipient_known(self, future: "asyncio.Future[Reply | None]") -> None:
-        self._waited()
-        if self._gone:
-            self._current.abort()
-        else:
-            self._answer(future.result())
-        self._go_on()
-
-    def _piece_stored(self, future: "asyncio.Future[None]") -> None:
-        self._waited()
-        try:
-            future.result()
-        except SpoolError as error:
-            self._current.write_failed(error)
-        if self._gone:
-            self._current.abort()
-        self._go_on()
-
-    def _committed(self, future: "asyncio.Future[Receipt]") -> None:
-        """I1: the message is durable (or is not); only now is it answered."""
-        self._waited()
-        try:
-            receipt = future.result()
-        except SpoolError as error:
-            refusal = self._current.commit_failed(error)
-            if not self._gone:
-                self._answer(refusal)
-        else:
-            self._accepted += 1
-            self._current.accepted()
-            if not self._gone:
-                self._session.accept_message(receipt)
-        self._go_on()
-
-    @property
-    def _gone(self) -> bool:
-        """Whether nothing can be said any more. A TLS transport does not know when it is lost."""
-        return self._lost or self._transport.is_closing()
-
-    def _go_on(self) -> None:
+    def go_on(self) -> None:
+        """As `Line.go_on`."""
         if self._gone:
             return
         if self._house.draining:
@@ -388,9 +258,24 @@ class Connection(asyncio.Protocol):
         else:
             self._pump()
 
+    def finish(self, reason: str) -> None:
+        """As `Line.finish`."""
+        self._reason = reason
+        self._close()
+
+    @property
+    def _gone(self) -> bool:
+        """Whether nothing can be said any more. A TLS transport does not know when it is lost."""
+        return self._lost or self._transport.is_closing()
+
+    @property
+    def _waiting(self) -> bool:
+        return self._dialogue is not None and self._dialogue.waiting is not None
+
     # TLS
 
-    def _start_tls(self) -> None:
+    def start_tls(self) -> None:
+        """As `Line.start_tls`."""
         self._session.accept()
         self._transport.write(self._session.data_to_send())
         self._task = self._loop.create_task(self._handshake())
@@ -420,12 +305,8 @@ class Connection(asyncio.Protocol):
         self._transport = secured
         tls = secured.get_extra_info("ssl_object")
         cipher = tls.cipher()
-        self._client = replace(
-            self._client,
-            helo="",
-            protocol="ESMTPS",
-            tls=f"{tls.version()} {cipher[0]}" if cipher else tls.version(),
-        )
+        if self._dialogue is not None:
+            self._dialogue.secured(f"{tls.version()} {cipher[0]}" if cipher else tls.version())
         self._session.tls_established()
         self._patience.progressed(self._loop.time())
         self._pump()
@@ -447,7 +328,7 @@ class Connection(asyncio.Protocol):
             )
             self._transport.abort()
             return
-        if self._waiting is not None:
+        if self._waiting:
             self._arm(self._smtp.command_timeout)
             return
         body = self._session.receiving_body
@@ -471,8 +352,8 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
             self.connection_lost(None)
             return
-        if self._transaction is not None and self._waiting is None:
-            self._transaction.abort()
+        if self._dialogue is not None:
+            self._dialogue.give_up()
         self._session.shut_down(answer, reason)
         self._reason = reason
         self._close()

@@ -10,6 +10,7 @@ from tideover.inbound.admission import Admission
 from tideover.inbound.limits import ConnectionLimits
 from tideover.inbound.tls import Certificate
 from tideover.message.envelope import SessionId
+from tideover.policy.chain import Chain
 from tideover.recipients.interface import Directory
 from tideover.smtp.offer import ServerOptions
 from tideover.spool.interface import Spool
@@ -19,7 +20,8 @@ from tideover.spool.interface import Spool
 class House:
     """The parts that a connection works with.
 
-    `on_accepted` is told the domains of each message taken in; `clock` gives Unix time.
+    `on_accepted` is told the domains of each message taken in; `clock` gives Unix time;
+    `make_chain` makes the checks of a configuration.
     """
 
     config: Config
@@ -31,8 +33,10 @@ class House:
     sink: EventSink
     on_accepted: Callable[[Iterable[str]], None]
     clock: Callable[[], float]
+    make_chain: Callable[[Config], Chain]
     draining: bool = False
     options: ServerOptions = field(init=False)
+    chain: Chain = field(init=False)
     postmaster_domain: str = field(init=False)
     _sessions: "count[int]" = field(init=False, default_factory=lambda: count(1))
     _started: int = field(init=False)
@@ -44,6 +48,7 @@ class House:
     def reconfigure(self, config: Config) -> None:
         """Use this configuration for connections and transactions to come."""
         self.config = config
+        self.chain = self.make_chain(config)
         self.limits.reconfigure(config.smtp)
         self.admission.min_free = config.min_free_space
         self.options = ServerOptions(

@@ -1,12 +1,10 @@
 """How many connections a client network may hold (IPv4 /32, IPv6 /64), and all together."""
 
 from collections import Counter
-from collections.abc import Sequence
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv6Network
 
 from tideover.config.model import Smtp
-
-Network = IPv4Network | IPv6Network
+from tideover.message.client_address import within
 
 
 def client_network(address: str) -> str:
@@ -14,22 +12,6 @@ def client_network(address: str) -> str:
     if ":" not in address:
         return address
     return str(IPv6Network((address, 64), strict=False))
-
-
-def plain_address(address: str) -> str:
-    """An address without scope, and an IPv4-mapped one as IPv4: one client, one spelling."""
-    if ":" not in address:
-        return address
-    parsed = IPv6Address(address.partition("%")[0])
-    return str(parsed.ipv4_mapped or parsed)
-
-
-def within(address: str, networks: Sequence[Network]) -> bool:
-    """Whether the address lies in one of the networks."""
-    if not networks:
-        return False
-    parsed = ip_address(address)
-    return any(parsed in network for network in networks if network.version == parsed.version)
 
 
 class ConnectionLimits:

@@ -80,7 +80,19 @@ def _ended(raw: bytes) -> bytes:
     return raw if raw.endswith(b"\r\n") else raw + b"\r\n"
 
 
+def folded(value: bytes) -> bytes:
+    """What is written after the colon for a value, without the final CRLF.
+
+    A filter's line ends are made folds, so that no field can forge another. White space stays as
+    it is, since a filter may have signed the field (simple canonicalisation, RFC 6376 §3.4.1).
+    """
+    first, *more = value.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+    lines = [line if line.startswith((b" ", b"\t")) else b"\t" + line
+             for line in more if line.strip(b" \t")]  # fmt: skip
+    if not first.startswith((b" ", b"\t")) and (first or not lines):
+        first = b" " + first
+    return b"\r\n".join([first, *lines])
+
+
 def _line(name: bytes, value: bytes) -> bytes:
-    """A whole field. A filter's line ends are made folds, so that no field can forge another."""
-    lines = [line.strip(b" \t") for line in value.replace(b"\r", b"\n").split(b"\n")]
-    return name + b": " + b"\r\n\t".join(line for line in lines if line) + b"\r\n"
+    return name + b":" + folded(value) + b"\r\n"

@@ -59,17 +59,20 @@ class Client(Struct, frozen=True, kw_only=True):
 class Evidence(Struct, frozen=True, kw_only=True):
     """What later decides whether a DSN may go to the sender (see bounce.decide).
 
-    `sender_authenticated` is True only when a check proved that the reverse path's owner sent the
-    message. No such check exists yet, so it stays None: not known, treated as no.
+    `sender_authenticated` is True only when SPF or DKIM proved that the reverse path's owner sent
+    the message and DMARC did not fail (`authentication.reverse_path`). None: nobody looked, which
+    counts as no. `authentication` says in a few words why, or why not.
     """
 
     sender_authenticated: bool | None = None
     notes: tuple[str, ...] = ()
+    authentication: str = ""
 
 
 class NewMessage(Struct, frozen=True, kw_only=True):
     """All of a message but its body: what the spool stores in one transaction with it.
 
+    With `held` (a reason) it is stored, but not sent home until somebody releases it.
     `received_at` is Unix time in seconds. `trace` holds the header lines that we prepend, each
     ended by CRLF; the body itself is never touched.
     """
@@ -80,3 +83,4 @@ class NewMessage(Struct, frozen=True, kw_only=True):
     client: Client
     trace: bytes
     evidence: Evidence = Evidence()
+    held: str | None = None

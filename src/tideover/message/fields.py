@@ -27,8 +27,8 @@ class HeaderSection(Struct, frozen=True):
     """All fields in order, and where the body begins.
 
     `length` are the octets of the section with the empty line that ends it; all of the message
-    when there is none. `broken` are lines that are no field (they end the section, as other
-    servers and filters read it, when they come before any empty line: RFC 5322 knows no such line).
+    when there is none (`ended` tells). `broken` are lines that are no field: they end the section,
+    as other servers and filters read it.
     `complete` is False when the section is longer than what was looked at.
     """
 
@@ -36,6 +36,7 @@ class HeaderSection(Struct, frozen=True):
     length: int
     broken: int = 0
     complete: bool = True
+    ended: bool = False
 
     def all(self, name: bytes) -> Iterator[Field]:
         """The fields of this name (lower case), in order."""
@@ -56,7 +57,7 @@ def parse_header(head: bytes, *, whole: bool) -> HeaderSection:
     start, end = 0, len(head)
     while start < end:
         if head.startswith(b"\r\n", start):
-            return HeaderSection(tuple(fields), start + 2)
+            return HeaderSection(tuple(fields), start + 2, ended=True)
         stop = _field_end(head, start)
         if stop is None:
             if not whole:

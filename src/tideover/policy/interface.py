@@ -147,10 +147,12 @@ class Entry(Struct, frozen=True, kw_only=True):
     """A check in the catalogue: its name in the configuration, and when it runs.
 
     A check with several stages is called in each. `needs` names checks of the same stage that it
-    waits for; of earlier stages all results are there anyway (undecided ones included).
+    waits for; of earlier stages all results are there anyway (undecided ones included). `waits`
+    says that it always has to wait for somebody: it is begun as a task.
     """
 
     name: str
     stages: tuple[Stage, ...]
     run: Check
     needs: tuple[str, ...] = ()
+    waits: bool = False

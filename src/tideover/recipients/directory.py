@@ -5,12 +5,13 @@ names; what has to be asked is awaited, within the sources' timeouts.
 
 Invariants
     I8: never an open relay. ACCEPT is said only of a domain that is ours, and only of a local part
-    that a source names, its sub-address, or postmaster.
+    that a source names, its sub-address or its BATV address, of postmaster, and of an SRS address
+    that bears a signature by the domain's own key.
     A source that can't be read keeps its last good list, and its silence means 4xx.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -26,6 +27,7 @@ from tideover.recipients.loaded import LoadedSource
 from tideover.recipients.names import a_label, local_key
 from tideover.recipients.registry import Registry
 from tideover.recipients.report import Explanation, Refreshed, SourceSays, SourceStatus
+from tideover.recipients.return_addresses import ReturnKeys, return_keys
 from tideover.recipients.sources.opening import Surroundings
 from tideover.smtp.address import PathError, parse_path
 
@@ -72,6 +74,7 @@ class DirectoryTable:
         self._clock = clock
         self._registry = Registry(config, around, sink, self.forget, clock)
         self._tables: dict[str, DomainTable] = {}
+        self._returns = _keys_by_profile(config)
         self._leaving: set[asyncio.Future[None]] = set()
 
     # Asking
@@ -115,7 +118,8 @@ class DirectoryTable:
         table = self._tables.get(name)
         if table is None or table.until <= now:
             sources = self._registry.of(name, settings)
-            table = self._tables[name] = DomainTable(name, settings, sources, now)
+            returns = self._returns.get(settings.profile)
+            table = self._tables[name] = DomainTable(name, settings, sources, now, returns)
         return table
 
     # Life
@@ -134,7 +138,10 @@ class DirectoryTable:
 
     async def reconfigure(self, config: Config) -> None:
         """Use another configuration; sources that stay as they are keep what they have read."""
+        before, self._returns = self._returns, _keys_by_profile(config)
         self._config = config
+        if before or self._returns:  # tables hold the keys of their profiles
+            self._tables.clear()
         await self._registry.reconfigure(config)
 
     def forget(self, domain: str) -> None:
@@ -261,6 +268,12 @@ class DirectoryTable:
                 await loader.offer(file)
                 return await self._registry.clockwork(source).refresh(source, confirmed=False)
         raise KeyError(domain)
+
+
+def _keys_by_profile(config: Config) -> Mapping[str, ReturnKeys]:
+    return {
+        name: keys for name, profile in config.profiles.items() if (keys := return_keys(profile))
+    }
 
 
 def _valid(listing: Listing) -> Iterable[str]:

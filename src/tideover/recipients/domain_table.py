@@ -21,6 +21,7 @@ from tideover.recipients.interface import (
 from tideover.recipients.listing import NameList
 from tideover.recipients.loaded import LoadedSource
 from tideover.recipients.names import base_of, base_pattern, local_key
+from tideover.recipients.return_addresses import ReturnKeys
 from tideover.recipients.verdict import decide, surest
 
 AnySource = LoadedSource | AskedSource
@@ -34,13 +35,19 @@ class DomainTable:
     verdicts end by themselves (a list expires), Unix time.
     """
 
-    __slots__ = ("_base", "_least", "_missing", "_quick", "_settings", "_traps", "domain",
-                 "sources", "until")  # fmt: skip
+    __slots__ = ("_base", "_least", "_missing", "_quick", "_returns", "_settings", "_traps",
+                 "domain", "sources", "until")  # fmt: skip
 
     def __init__(
-        self, domain: str, settings: Domain, sources: Sequence[AnySource], now: float
+        self,
+        domain: str,
+        settings: Domain,
+        sources: Sequence[AnySource],
+        now: float,
+        returns: ReturnKeys | None = None,
     ) -> None:
         self.domain = domain
+        self._returns = returns
         self.sources = sources
         self._settings = settings
         self._base = base_pattern(settings.recipient_delimiter)
@@ -58,6 +65,10 @@ class DomainTable:
 
     def lookup(self, local: str, now: float) -> Finding | Awaitable[Finding]:
         """What is known of this local part (unquoted): as it stands, else without its detail."""
+        if self._returns is not None:
+            if finding := self._returns.judge(local, self.domain, now):
+                return finding
+            local = self._returns.owner(local)
         key = local.lower() if local.isascii() else local_key(local)
         if self._missing is not None:
             return self._look_quick(key)
@@ -74,7 +85,7 @@ class DomainTable:
 
     async def ask(self, local: str, now: float) -> list[Says]:
         """What each source says; all of them, also those that a lookup would not reach."""
-        key = local_key(local)
+        key = self._key(local)
         base = self.base(key)
         said = []
         for source in self.sources:
@@ -84,11 +95,16 @@ class DomainTable:
 
     def decide(self, local: str, said: Sequence[Says], now: float) -> Finding:
         """The finding when the sources, each in its place, say this."""
+        if self._returns is not None and (finding := self._returns.judge(local, self.domain, now)):
+            return finding
         counted: list[Says] = []
         for number, says in enumerate(said):
             if self._counts(number, counted):
                 counted.append(says)
-        return self._decide(local_key(local), counted, now)
+        return self._decide(self._key(local), counted, now)
+
+    def _key(self, local: str) -> str:
+        return local_key(local if self._returns is None else self._returns.owner(local))
 
     def _counts(self, number: int, said: Sequence[Says]) -> bool:
         """Whether a source has to be heard after what was said: not where an earlier list names

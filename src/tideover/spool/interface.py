@@ -210,14 +210,18 @@ class Intake(Protocol):
         """
 
     def commit(self, message: NewMessage) -> Awaitable[Receipt]:
-        """Store the message; the awaitable ends when it is durable (I1).
+        """Store the message; the awaitable ends when it is durable (I1). Its recipients are queued,
+        or held where `message.held` says why.
 
         Raises:
             SpoolError: from the awaitable; nothing of the message is kept then.
         """
 
-    def abort(self) -> None:
-        """Forget what was written. Safe to call at any time, also after a failed commit."""
+    def abort(self) -> Awaitable[None] | None:
+        """Forget what was written. Safe to call at any time, also after a failed commit.
+
+        Whoever wants to `open` the same id again awaits first what is returned, if anything is.
+        """
 
 
 class Spool(Protocol):

@@ -114,7 +114,8 @@ class MemorySpool:
                     index=index,
                     address=recipient.address,
                     domain=recipient.domain,
-                    state=State.QUEUED,
+                    state=State.QUEUED if message.held is None else State.HELD,
+                    reason=message.held,
                     changed_at=message.received_at,
                 )
                 for index, recipient in enumerate(message.envelope.recipients)

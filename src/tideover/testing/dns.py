@@ -3,13 +3,14 @@
 Both can be told to fail for a name or for all, in the ways in which DNS fails.
 """
 
+import asyncio
 import socketserver
 import struct
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import dns.flags
 import dns.message
@@ -69,6 +70,68 @@ class FakeResolver:
             raise DnsUnavailable(f"DNS did not answer for {name} in time")
         if name not in self.mx_records and name not in self.address_records:
             raise NoSuchName(f"{name} does not exist in DNS", self.ttl)
+
+
+class FakeNames:
+    """`Names` on tables: a name in none of them does not exist; `broken` names fail.
+
+    The tables may be changed at any time; the keys of `ptr` are addresses. `asked` lists the
+    look-ups that were made, as "txt NAME", "ptr ADDRESS"…; with a `gate` they wait until it is set.
+    """
+
+    def __init__(
+        self,
+        *,
+        txt: Mapping[str, Sequence[str | bytes]] | None = None,
+        a: Mapping[str, Sequence[str]] | None = None,
+        aaaa: Mapping[str, Sequence[str]] | None = None,
+        mx: Mapping[str, Sequence[tuple[int, str]]] | None = None,
+        ptr: Mapping[str, Sequence[str]] | None = None,
+        broken: Iterable[str] = (),
+        gate: asyncio.Event | None = None,
+    ) -> None:
+        self.tables: dict[str, dict[str, Sequence[Any]]] = {
+            "txt": dict(txt or {}),
+            "a": dict(a or {}),
+            "aaaa": dict(aaaa or {}),
+            "mx": dict(mx or {}),
+            "ptr": dict(ptr or {}),
+        }
+        self.broken = set(broken)
+        self.gate = gate
+        self.asked: list[str] = []
+
+    async def txt(self, name: str) -> tuple[bytes, ...]:
+        """As `Names.txt`. Texts in the table count as UTF-8."""
+        records = await self._ask("txt", name)
+        return tuple(text.encode() if isinstance(text, str) else text for text in records)
+
+    async def a(self, name: str) -> tuple[str, ...]:
+        """As `Names.a`."""
+        return tuple(await self._ask("a", name))
+
+    async def aaaa(self, name: str) -> tuple[str, ...]:
+        """As `Names.aaaa`."""
+        return tuple(await self._ask("aaaa", name))
+
+    async def mx(self, name: str) -> tuple[tuple[int, str], ...]:
+        """As `Names.mx`."""
+        return tuple(await self._ask("mx", name))
+
+    async def ptr(self, address: str) -> tuple[str, ...]:
+        """As `Names.ptr`."""
+        return tuple(await self._ask("ptr", address))
+
+    async def _ask(self, kind: str, name: str) -> Sequence[Any]:
+        self.asked.append(f"{kind} {name}")
+        if self.gate is not None:
+            await self.gate.wait()
+        key = name.lower()
+        if key in self.broken or EVERYTHING in self.broken:
+            raise DnsUnavailable(f"DNS did not answer for {name} in time")
+        if not any(key in table for table in self.tables.values()):
+            raise NoSuchName(f"{name} does not exist in DNS", 60.0)
+        return self.tables[kind].get(key, ())
 
 
 class Behaviour(StrEnum):

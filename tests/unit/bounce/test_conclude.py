@@ -152,6 +152,13 @@ def test_a_long_reply_leaves_room_for_the_reason() -> None:
     assert len(change.reason or "") < 500
 
 
+def test_i7_dead_letters_tell_why_the_sender_is_not_authenticated() -> None:
+    why = "neither SPF nor DKIM proves that example.net sent it"
+    evidence = Evidence(sender_authenticated=False, authentication=why)
+    (change,) = run(replace(message(), evidence=evidence)).changes
+    assert (change.reason or "").endswith(f"the sender is not authenticated ({why})")
+
+
 def test_expiry_counts_no_attempt_and_keeps_the_last_reply() -> None:
     (change,) = run(message(), Kind.EXPIRED).changes
     assert (change.state, change.counted, change.reply) == (State.BOUNCED, False, None)

@@ -44,3 +44,12 @@ def test_i7_nothing_but_true_is_proof() -> None:
         sender="a@b.example", recipients=(Recipient(address="u@d.example", domain="d.example"),)
     )
     assert not may_report(envelope, Evidence(notes=("spf=pass",)), 0, Kind.FAILED).allowed
+
+
+def test_i7_the_reason_says_what_was_found_of_the_sender() -> None:
+    envelope = Envelope(
+        sender="a@b.example", recipients=(Recipient(address="u@d.example", domain="d.example"),)
+    )
+    evidence = Evidence(sender_authenticated=False, authentication="DMARC of b.example: fail")
+    verdict = may_report(envelope, evidence, 0, Kind.FAILED)
+    assert verdict.reason == "the sender is not authenticated (DMARC of b.example: fail)"

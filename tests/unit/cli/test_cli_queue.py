@@ -165,7 +165,9 @@ def test_show(tideover, daemon: FakeDaemon):
     code, out, _ = tideover("queue", "show", queue_id)
     assert code == 0
     assert "client.example.net [192.0.2.1]:4711 by ESMTP" in out
+    assert "sender    not authenticated\n" in out
     _, out, _ = tideover("queue", "show", queue_id, "--json")
+    assert json.loads(out)["evidence"]["sender_authenticated"] is None
     assert json.loads(out)["client"]["helo"] == "client.example.net"
 
 

@@ -1,7 +1,8 @@
 from ipaddress import ip_network
 
 from tideover.config.model import Smtp
-from tideover.inbound.limits import ConnectionLimits, client_network, plain_address, within
+from tideover.inbound.limits import ConnectionLimits, client_network
+from tideover.message.client_address import plain_address, within
 
 
 def test_networks_and_spelling():

@@ -181,6 +181,10 @@ FROM json_each(:pairs_json) AS p
 WHERE message_id = json_extract(p.value, '$[0]') AND idx = json_extract(p.value, '$[1]')
   AND state IN ('queued', 'deferred')
 
+-- name: message_hold
+-- A message that is held from its arrival on.
+UPDATE recipient SET state = 'held', reason = :reason WHERE message_id = :message
+
 -- name: release
 UPDATE recipient SET state = 'queued', reason = NULL, not_before = 0, changed_at = :now
 FROM json_each(:pairs_json) AS p

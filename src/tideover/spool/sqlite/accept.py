@@ -38,6 +38,7 @@ _IN_FLIGHT: Final = 2
 _MOST_PIECES: Final = 256
 _DELETE_RANGE: Final = queries()["delete_chunk_range"]
 _STAGE: Final = queries()["staging_insert"]
+_HOLD: Final = queries()["message_hold"]
 _UNSTAGE: Final = queries()["staging_delete"]
 
 
@@ -104,7 +105,7 @@ class Accept(Work[Receipt]):
     later, the message is stored whole.
     """
 
-    __slots__ = ("body", "message", "queue_id", "recipients", "staged")
+    __slots__ = ("body", "held", "message", "queue_id", "recipients", "staged")
     rank = 1
 
     def __init__(
@@ -115,8 +116,10 @@ class Accept(Work[Receipt]):
         body: list[ChunkRow],
         queue_id: QueueId,
         staged: Sequence[Stage] = (),
+        held: str | None = None,
     ) -> None:
         super().__init__(future)
+        self.held = held
         self.message = message
         self.recipients = recipients
         self.body = body
@@ -136,6 +139,9 @@ class Accept(Work[Receipt]):
         insert_rows(tx, "message", [work.message for work in wanted])
         insert_rows(tx, "recipient", [row for work in wanted for row in work.recipients])
         insert_rows(tx, "chunk", [row for work in wanted for row in work.body])
+        for work in wanted:
+            if work.held is not None:
+                tx.execute(_HOLD, {"message": work.message[0], "reason": work.held})
 
     @classmethod
     def single_statement(cls, works: Sequence[Self]) -> tuple[str, list[object]] | None:
@@ -146,7 +152,7 @@ class Accept(Work[Receipt]):
         for work in works:
             if len(work.recipients) != 1 or len(work.body) != 1 or work.future.cancelled():
                 return None
-            if work.message[2] > CHUNK:
+            if work.message[2] > CHUNK or work.held is not None:
                 return None
             _, _, address, domain, _, _ = work.recipients[0]
             _, crc, data = work.body[0]
@@ -235,18 +241,22 @@ class SqliteIntake:
                 [chunk_row(number, self._place, rest)] if rest else [],
                 self._queue_id,
                 tuple(self._in_flight),
+                message.held,
             )
         )
         return future
 
-    def abort(self) -> None:
+    def abort(self) -> Awaitable[None] | None:
         """Forget what was written. No effect on a message whose commit has succeeded."""
         self._pieces = []
         if self._commit is not None:
             self._commit.cancel()
-        if self._place:
-            self._place = 0
-            self._writer.submit(Discard(self._writer.loop.create_future(), self._number))
+        if not self._place:
+            return None
+        self._place = 0
+        forgotten = self._writer.loop.create_future()
+        self._writer.submit(Discard(forgotten, self._number))
+        return forgotten
 
     def _stage(self) -> Awaitable[None] | None:
         """Give full chunks to the writer, but not the last octet: it belongs to the commit."""

@@ -1,0 +1,42 @@
+"""Public keys fetched from DNS for the signatures of one message."""
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+from msgspec import Struct
+
+from tideover.authentication.dkim.key import KeyRefused, SignerKey, choose_key
+from tideover.dns.names import Names
+from tideover.dns.resolver import DnsUnavailable, NoSuchName
+from tideover.eager import together
+
+
+class NoKey(Struct, frozen=True):
+    """Why there is none; `result` is a word of RFC 8601 §2.7.1."""
+
+    result: str
+    reason: str
+
+
+Keys = Mapping[str, SignerKey | NoKey]
+"""By the name in DNS."""
+
+
+async def fetch_keys(wanted: Iterable[str], names: Names) -> Keys:
+    """The keys at these names, each asked for once. Does not suspend when all are in the cache."""
+    distinct = list(dict.fromkeys(wanted))
+    if len(distinct) == 1:
+        return MappingProxyType({distinct[0]: await _fetch(distinct[0], names)})
+    found = await together(_fetch(name, names) for name in distinct)
+    return MappingProxyType(dict(zip(distinct, found, strict=True)))
+
+
+async def _fetch(name: str, names: Names) -> SignerKey | NoKey:
+    try:
+        return choose_key(await names.txt(name))
+    except NoSuchName:
+        return NoKey("permerror", "no key in DNS")
+    except DnsUnavailable:
+        return NoKey("temperror", "DNS does not answer for the key")
+    except KeyRefused as refused:
+        return NoKey(refused.result, str(refused))

@@ -1,0 +1,48 @@
+"""What is wrong between the settings of policy and the domains that name them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from tideover.config.model import Config, Domain
+from tideover.config.sources import Trouble
+
+
+class PolicyRules:
+    """The rules of one configuration, of which its main part is valid."""
+
+    def __init__(self, config: Config) -> None:
+        self._profiles = {"default", *config.profiles}
+
+    def broken_by(self, domain: Domain) -> Iterator[Trouble]:
+        """What is wrong with a domain; where, counted from its table."""
+        if domain.profile not in self._profiles:
+            known = ", ".join(sorted(self._profiles))
+            yield ("profile",), f"there is no such profile; there are: {known}"
+        if domain.arc_key_file is not None and domain.arc_selector is None:
+            yield ("arc_key_file",), "a key has a name in DNS: set arc_selector too"
+        if domain.arc_selector is not None and domain.arc_key_file is None:
+            yield ("arc_selector",), "a selector names a key: set arc_key_file too"
+
+
+def broken_policy(config: Config) -> Iterator[Trouble]:
+    """What is wrong between settings of the main part."""
+    arc = {key: getattr(config.arc, key) for key in ("domain", "selector", "key_file")}
+    missing = [key for key, value in arc.items() if value is None]
+    if missing and len(missing) < len(arc):
+        yield ("arc",), f"a seal needs domain, selector and key_file; missing: {', '.join(missing)}"
+    for name, profile in config.profiles.items():
+        for check in profile.dry_run:
+            if check not in profile.checks:
+                yield ("profiles", name, "dry_run"), f"{check} does not run: it is not in checks"
+
+
+def key_files(config: Config) -> Iterator[tuple[str, Path]]:
+    """Every file with a key or password that policy needs, and the setting that names it."""
+    named = [("arc.key_file", config.arc.key_file),
+             ("rspamd.password_file", config.rspamd.password_file)]  # fmt: skip
+    for name, profile in config.profiles.items():
+        named += [(f"profiles.{name}.batv_key_file", profile.batv_key_file),
+                  (f"profiles.{name}.srs_key_file", profile.srs_key_file)]  # fmt: skip
+    named += [(f'domains."{name}".arc_key_file', domain.arc_key_file)
+              for name, domain in config.domains.items()]  # fmt: skip
+    yield from ((key, file) for key, file in named if file is not None)

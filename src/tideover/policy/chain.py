@@ -1,0 +1,68 @@
+"""The checks of one configuration, and what all sessions share."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from tideover.config.model import Config, Domain
+from tideover.config.policy import Profile
+from tideover.events.event import EventSink
+from tideover.message.client_address import within
+from tideover.message.envelope import Client
+from tideover.policy.body import Copies
+from tideover.policy.interface import About, Entry, Stage
+from tideover.policy.marks import Marker
+from tideover.policy.networks import network_of
+from tideover.policy.profiles import DEFAULT, profiles
+from tideover.policy.round import Round
+from tideover.policy.services import Services
+
+_BEFORE_BODY: Final = frozenset({Stage.CONNECT, Stage.HELO, Stage.MAIL, Stage.RCPT, Stage.DATA})
+
+
+class Chain:
+    """Made anew for each configuration; sessions go on with the one that they began with."""
+
+    def __init__(
+        self,
+        services: Services,
+        entries: Mapping[Stage, Sequence[Entry]],
+        copies: Copies,
+        clock: Callable[[], float],
+    ) -> None:
+        self.config: Config = services.config
+        self.memory = services.memory
+        self.emit: EventSink = services.emit
+        self.copies = copies
+        self.clock = clock
+        self.marker = Marker(services.config, services.names, services.emit)
+        self._entries = entries
+        self._profiles = profiles(services.config)
+
+    def greet_delay(self, address: str) -> float:
+        """How long a client has to wait for our greeting, in seconds."""
+        delay = self.config.policy.greet_delay
+        if not delay or self.trusts(address) or self.memory.is_known(network_of(address)):
+            return 0.0
+        return delay
+
+    def trusts(self, address: str) -> bool:
+        """Whether a client is one of the operator's own hosts."""
+        return within(address, self.config.policy.trusted_networks)
+
+    def profile(self, domain: Domain) -> Profile:
+        """By which mail for a domain is judged."""
+        return self._profiles.get(domain.profile, DEFAULT)
+
+    def begin(self, about: About) -> Round:
+        """Begin the checks of a stage."""
+        stage = about.stage
+        policy = self.config.policy
+        checks = self._entries.get(stage, ())
+        if stage in _BEFORE_BODY and self.trusts(about.client.address):
+            checks = ()
+        timeout = policy.message_timeout if stage is Stage.MESSAGE else policy.stage_timeout
+        return Round(checks, about, timeout=timeout, emit=self.emit)
+
+    def took(self, client: Client) -> None:
+        """A message of this client was taken."""
+        self.memory.met(network_of(client.address), self.clock())
