@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 UNDECIDED = 1.5
+MOST_CPU = 1.0  # ms of CPU that all checks may cost a message
 # phase, field, what it is, digits, whether more is better, goal: the ratio to Postfix, or None
 ROWS = (
     ("accept_new20", "per_s", "accept, new connection each, 20 at a time: msgs/s", 0, True, 3.0),
@@ -66,7 +67,8 @@ def show(data: dict[str, Any], console: Console) -> None:
     table.add_column("")
     for name in servers:
         table.add_column(name, justify="right")
-    both = {"tideover", "postfix"} <= set(servers)
+    ours = "tideover-bare" if "tideover-bare" in servers else "tideover"  # as the peers: no checks
+    both = {ours, "postfix"} <= set(servers)
     if both:
         table.add_column("ratio", justify="right")
         table.add_column("verdict")
@@ -77,13 +79,34 @@ def show(data: dict[str, Any], console: Console) -> None:
             cells = [c if c != "–" else f"> {_waited(servers[name])}" for c, name in
                      zip(cells, servers, strict=True)]  # fmt: skip
         if both and all(found.values()) and (base := median(found["postfix"])):
-            ratio = median(found["tideover"]) / base
+            ratio = median(found[ours]) / base
             cells += [f"{ratio:.2f}×", verdict(ratio, more_is_better, goal)]
         table.add_row(what, *cells)
     console.print(table)
     _show_ceilings(data, console)
+    _show_checks(servers, console)
     if data.get("big"):
         console.print("With many queued:", data["big"])
+
+
+def _show_checks(servers: dict[str, Rounds], console: Console) -> None:
+    """What the checks cost that need no other program, DNS cached."""
+    for phase in ("accept_new20", "accept_reuse20"):
+        with_them, without = (
+            values(servers.get(name, ()), phase, "cpu_per_1000")
+            for name in ("tideover", "tideover-bare")
+        )
+        if with_them and without:
+            cost = median(with_them) - median(without)
+            met = "met" if cost <= MOST_CPU else "MISSED"
+            console.print(
+                f"checks, {phase}: {cost:.2f} ms CPU a message (goal ≤ {MOST_CPU:g}: {met})"
+            )
+        rates = (values(servers.get(name, ()), phase, "per_s") for name in ("tideover", "postfix"))
+        checked, peer = rates
+        if checked and peer:
+            ratio = median(checked) / median(peer)
+            console.print(f"with all checks, {phase}: {ratio:.2f}× Postfix without any")
 
 
 def _waited(rounds: Rounds) -> str:

@@ -18,7 +18,7 @@ from load import ACCEPT, source
 from phases import ceiling, one_round
 from report import defects, show
 from rich.console import Console
-from servers import DebianPostfix, Tideover, slow_sync
+from servers import DebianPostfix, Tideover, TideoverBare, slow_sync
 
 from tideover.testing import postfix
 from tideover.testing.daemon import free_port
@@ -36,7 +36,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="how often each server is measured")
     parser.add_argument("--n", type=int, default=10_000, help="messages a phase, at most 10000")
     parser.add_argument("--quick", action="store_true", help="one round of 1000")
-    parser.add_argument("--servers", default="tideover,postfix")
+    parser.add_argument("--servers", default="tideover,tideover-bare,postfix")
     parser.add_argument("--fsync-delay-ms", type=int, default=0, help="make each fsync slower")
     parser.add_argument("--big", type=int, default=0, help="then queue so many messages in ours")
     parser.add_argument("--dir", type=Path, default=Path("/var/cache/tideover-bench"))
@@ -87,7 +87,7 @@ def measure_all(options: argparse.Namespace, out: Path) -> dict[str, Any]:
     shutil.rmtree(options.dir, ignore_errors=True)
     options.dir.mkdir(parents=True)
     preload = slow_sync(options.dir, options.fsync_delay_ms) if options.fsync_delay_ms else None
-    makers = {"tideover": Tideover, "postfix": DebianPostfix}
+    makers = {maker.name: maker for maker in (Tideover, TideoverBare, DebianPostfix)}
     servers = [makers[name](options.dir, preload) for name in options.servers.split(",")]
     data: dict[str, Any] = {
         "date": time.strftime("%Y-%m-%d %H:%M"), "rounds": options.rounds, "n": options.n,
@@ -101,7 +101,7 @@ def measure_all(options: argparse.Namespace, out: Path) -> dict[str, Any]:
             data["servers"][server.name].append(one_round(server, options.n, options.dir, log))
             out.write_text(json.dumps(data, indent=1) + "\n")
     if options.big:
-        ours = next(server for server in servers if isinstance(server, Tideover))
+        ours = next(server for server in servers if type(server) is Tideover)
         data["big"] = big(ours, options.big)
         out.write_text(json.dumps(data, indent=1) + "\n")
     shutil.rmtree(options.dir)

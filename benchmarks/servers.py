@@ -8,6 +8,7 @@ from load import recipients
 from native import compiled
 
 from tideover.testing.daemon import Daemon, free_port
+from tideover.testing.nsd import Nsd
 from tideover.testing.postfix import Postfix
 
 
@@ -33,23 +34,44 @@ class Server(Protocol):
         """The operator's command that makes it try the whole queue now."""
 
 
+ZONE = """
+client MX 10 client
+client A 127.0.0.1
+@ MX 10 client
+@ A 127.0.0.1
+@ TXT "v=spf1 ip4:192.0.2.0/24 include:_spf.example.net mx -all"
+_spf TXT "v=spf1 ip4:198.51.100.0/24 ip4:203.0.113.0/24 ip4:127.0.0.0/8 -all"
+_dmarc TXT "v=DMARC1; p=none"
+"""
+"""The sender's domain, example.net, as businesses write theirs."""
+
+NO_CHECKS = '[policy]\ngreet_delay = "0s"\n[profiles.default]\nchecks = []\n'
+
+
 class Tideover:
-    """Ours, with its default settings."""
+    """Ours, with its default settings: all checks that need no other program."""
 
     name = "tideover"
+    more = ""
 
     def __init__(self, work: Path, preload: str | None) -> None:
-        self.daemon = Daemon(work / "tideover", recipients=recipients())
+        self.dns = Nsd(work / self.name)
+        self.dns.zone("example.net", ZONE, ttl=86400)
+        self.dns.zone("127.in-addr.arpa", "1.0.0 PTR client.example.net.\n", ttl=86400)
+        server = f'[dns]\nservers = ["{self.dns.endpoint}"]\n'
+        self.daemon = Daemon(work / self.name, recipients=recipients(), more=server + self.more)
         self.port, self.primary = self.daemon.port, self.daemon.primary
         if preload:
             self.daemon.environment["LD_PRELOAD"] = preload
 
     def start(self) -> None:
         shutil.rmtree(self.daemon.data_dir, ignore_errors=True)
+        self.dns.start()
         self.daemon.start()
 
     def stop(self) -> None:
         self.daemon.stop()
+        self.dns.stop()
 
     @property
     def pid(self) -> int:
@@ -61,6 +83,13 @@ class Tideover:
 
     def flush(self) -> None:
         self.daemon.run("queue", "flush", "--domain", "example.com")
+
+
+class TideoverBare(Tideover):
+    """Ours without any check: it takes what the peers take."""
+
+    name = "tideover-bare"
+    more = NO_CHECKS
 
 
 _POSTFIX = """

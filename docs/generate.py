@@ -6,15 +6,23 @@ The pages can't be wrong about the code, as nothing in them is written by hand.
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import click
 import msgspec
 
 from tideover.cli.main import ROOT
 from tideover.config.explain import example
+from tideover.config.findings import CHECKS, FINDINGS, Finding
+from tideover.config.model import Config
+from tideover.config.policy import Clamav, Milter, Profile, Rspamd, Spamassassin
+from tideover.config.policy_values import SocketAddress
 from tideover.config.settings import Setting, settings
 from tideover.events.encoding import kinds
 from tideover.events.event import Event
+from tideover.policy.catalogue import entries
+from tideover.policy.services import Services
 from tideover.smtp.states import IN_ORDER, TRANSITIONS, State, Step
 
 DOCS = Path(__file__).resolve().parent
@@ -154,11 +162,76 @@ def states_page() -> str:
     return "\n".join(lines)
 
 
+_FINDINGS = """\
+What checks can find, by check, in the order in which their refusals count. What a finding means is
+a verb (`accept`, `hold`, `defer`, `reject`) or a score, and can be changed by
+`[profiles.NAME] actions`; [policy.md](../policy.md) tells how. The replies are those that a client
+hears when the finding alone is why it is refused; many checks have a better text, with names and
+reasons. One that only defers says it with 450 and a 4 in front.
+"""
+
+
+def findings_page() -> str:
+    """Every check with its stages, and every finding with what it means by default."""
+    by_check: dict[str, list[tuple[str, Finding]]] = {}
+    for name, finding in FINDINGS.items():
+        by_check.setdefault(finding.check, []).append((name, finding))
+    lines, stages = ["# Findings", "", _MADE, _FINDINGS], _stages()
+    for check in (*CHECKS, *(other for other in by_check if other not in CHECKS)):
+        lines += [f"## {check}", ""]
+        if check in stages:
+            lines += [f"Stages: {', '.join(stages[check])}.{_unless_named(check)}", ""]
+        if check in by_check:
+            lines += ["| finding | by default | meaning | reply |", "|---|---|---|---|"]
+            lines += [_finding_row(name, finding) for name, finding in by_check[check]]
+            lines.append("")
+    return "\n".join(lines)
+
+
+def _unless_named(check: str) -> str:
+    return "" if check in Profile().checks else " Only where a profile names it in `checks`."
+
+
+def _finding_row(name: str, finding: Finding) -> str:
+    action = finding.action if isinstance(finding.action, str) else f"{finding.action:g}"
+    if finding.action in ("accept", "hold"):
+        reply = ""
+    else:
+        reply = f"{finding.code} {finding.enhanced} {finding.text}"
+    return f"| `{name}` | {action} | {_cell(finding.meaning)} | {_cell(reply)} |"
+
+
+def _stages() -> dict[str, list[str]]:
+    """The stages of each check, as the catalogue has them when everything is configured."""
+    socket = SocketAddress(None, "/filter")
+    every: Any = SimpleNamespace(
+        config=Config(
+            hostname="mx2.example.org",
+            data_dir=Path(),
+            rspamd=Rspamd(url="http://127.0.0.1:11333"),
+            clamav=Clamav(socket=socket),
+            spamassassin=Spamassassin(socket=socket),
+            milters={"filter": Milter(socket=socket)},
+            profiles={"every": Profile(checks=CHECKS)},
+        ),
+        memory=SimpleNamespace(buckets=None),
+    )
+    services = Services(
+        config=every.config, memory=every.memory, names=every, is_ours=bool, emit=bool
+    )
+    stages: dict[str, list[str]] = {}
+    for stage, begun in entries(services).items():
+        for entry in begun:
+            stages.setdefault(entry.name, []).append(stage.value)
+    return stages
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "states.md": states_page,
     "reference/config.md": config_page,
     "reference/cli.md": cli_page,
     "reference/events.md": events_page,
+    "reference/findings.md": findings_page,
 }
 
 

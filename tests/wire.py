@@ -16,10 +16,16 @@ def unverified() -> ssl.SSLContext:
 
 
 class Wire:
-    """One connection. `preamble` is sent before anything is read, as a PROXY header is."""
+    """One connection, from `source`. `preamble` is sent before anything is read, as a PROXY header
+    is.
+    """
 
-    def __init__(self, port: int, *, preamble: bytes = b"", greeting: bool = True) -> None:
-        self.socket: socket.socket = socket.create_connection(("127.0.0.1", port), timeout=20)
+    def __init__(
+        self, port: int, *, preamble: bytes = b"", greeting: bool = True, source: str = "127.0.0.1"
+    ) -> None:
+        self.socket: socket.socket = socket.create_connection(
+            ("127.0.0.1", port), timeout=20, source_address=(source, 0)
+        )
         self.file = self.socket.makefile("rb")
         try:
             if preamble:

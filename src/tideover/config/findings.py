@@ -144,7 +144,7 @@ _ALL: dict[str, Finding] = {
                            450, "4.7.1", "Too much mail for this domain; try again later"),
     # bounces
     "bounce-flood": Finding(
-        "bounces", "defer", "too many bounces for this recipient, domain or from this network",
+        "bounces", "defer", "too many bounces for this recipient or domain",
         450, "4.7.1", "Too many bounces for this recipient; try again later",
     ),
     "bounce-unsigned": Finding(
@@ -202,9 +202,6 @@ _ALL: dict[str, Finding] = {
         "engines", "defer", "a content filter did not answer (its on_failure says what follows)",
         451, "4.7.0", "The content filter does not answer; try again later",
     ),
-    # the sum
-    "score": Finding("score", "reject", "the scores together reach a threshold",
-                     550, "5.7.1", "Refused by local policy: too much speaks against this message"),
 }  # fmt: skip
 
 FINDINGS: Final = MappingProxyType(_ALL)

@@ -161,6 +161,10 @@ def parse_check(value: str) -> str:
 def parse_http_url(value: str) -> str:
     """`"http://127.0.0.1:11333"` -> without a slash at the end."""
     parts = urlsplit(value)
+    try:
+        parts.port  # noqa: B018 - raises where it is out of range
+    except ValueError:
+        parts = parts._replace(netloc="")
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise ValueError('a URL is written like "http://127.0.0.1:11333"')
     return value.rstrip("/")

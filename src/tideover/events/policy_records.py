@@ -53,7 +53,7 @@ class SealFailed(Event, frozen=True, kw_only=True):
 
 
 class CheckFailed(Event, frozen=True, kw_only=True):
-    """A bug in a check; it counted as undecided."""
+    """A check can't work (a bug of ours, or a key that can't be read); it counts as undecided."""
 
     level: ClassVar[str] = "error"
     check: str

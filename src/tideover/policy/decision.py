@@ -4,7 +4,8 @@ A rejection beats a deferral, and that beats holding; among several of one kind 
 stands first in the profile gives the text. Undecided checks count for nothing (I14).
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Final
 
 from msgspec import Struct
@@ -30,6 +31,9 @@ class Decision(Struct, frozen=True, kw_only=True):
     score: float = 0.0
 
 
+_NOTHING: Final = Decision()
+
+
 class _Weighed(Struct, frozen=True):
     """A finding as a verb (ACCEPT stands for "as if nothing else") or as a score."""
 
@@ -50,6 +54,8 @@ def action_of(found: Found, profile: Profile) -> Action:
 def decide(outcomes: Iterable[Outcome], profile: Profile, *, dry: bool = False) -> Decision:
     """The decision by the checks that this profile names; `dry`: as if none ran dry."""
     weighed = list(_weigh(outcomes, profile, dry=dry))
+    if not weighed:
+        return _NOTHING
     if any(one.verb is Verb.ACCEPT for one in weighed):
         weighed = [one for one in weighed if not one.before_body]
     score = round(sum(one.score for one in weighed), 3)
@@ -88,14 +94,18 @@ def reply_for(found: Found, verb: Verb) -> Reply | None:
 
 def _weigh(outcomes: Iterable[Outcome], profile: Profile, *, dry: bool) -> Iterator[_Weighed]:
     """The findings that count, in the order of the profile, none twice."""
-    places = {name: place for place, name in enumerate(profile.checks)}
-    counted = [one for one in outcomes
-               if one.check in places and (dry or one.check not in profile.dry_run)]  # fmt: skip
-    last_words = {one.check for one in counted if one.stage is Stage.MESSAGE}
+    outcomes = list(outcomes)
+    speaking = [one for one in outcomes if one.result.found]
+    if not speaking:
+        return  # as most often: nothing below may cost anything then
+    places = _places(profile.checks)
+    last_words = {one.check for one in outcomes if one.stage is Stage.MESSAGE}
     seen: set[tuple[str, str]] = set()
-    for outcome in sorted(counted, key=lambda one: places[one.check]):
-        before_body = outcome.stage is not Stage.MESSAGE
-        if before_body and outcome.check in last_words:
+    for outcome in sorted(speaking, key=lambda one: places.get(one.check, 0)):
+        check, before_body = outcome.check, outcome.stage is not Stage.MESSAGE
+        if check not in places or (check in profile.dry_run and not dry):
+            continue
+        if before_body and check in last_words:
             continue
         for found in outcome.result.found:
             if (found.name, found.reason) in seen:
@@ -104,6 +114,11 @@ def _weigh(outcomes: Iterable[Outcome], profile: Profile, *, dry: bool) -> Itera
             action = action_of(found, profile)
             verb = action if isinstance(action, Verb) else None
             yield _Weighed(found, verb, 0.0 if isinstance(action, Verb) else action, before_body)
+
+
+@lru_cache(maxsize=256)
+def _places(checks: tuple[str, ...]) -> Mapping[str, int]:
+    return {name: place for place, name in enumerate(checks)}
 
 
 def _by_score(score: float, profile: Profile) -> Verb:

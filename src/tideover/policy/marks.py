@@ -7,7 +7,7 @@ is missing, and is told once; the mail goes on without it.
 import asyncio
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -21,6 +21,7 @@ from tideover.authentication.reverse_path import authenticated
 from tideover.config.model import Config, Domain
 from tideover.config.policy import Profile
 from tideover.dns.names import Names
+from tideover.eager import run
 from tideover.events.event import EventSink
 from tideover.events.policy_records import SealFailed
 from tideover.message.edits import Edits, added_above, edited
@@ -30,7 +31,8 @@ from tideover.policy.decision import meanings
 from tideover.policy.interface import About, Message, Result
 from tideover.policy.round import Outcome
 
-_MOST_NOTES = 30
+_MOST_NOTES: Final = 30
+_UNPROVEN: Final = (False, "DNS did not say in time who sent it")
 
 
 class Marks(Struct, frozen=True, kw_only=True):
@@ -138,9 +140,15 @@ class Marker:
     async def _evidence(
         self, about: About, known: _Known, outcomes: Iterable[Outcome], profile: Profile
     ) -> Evidence:
-        proven, why = await authenticated(
-            about.sender_domain, known.spf, known.dkim, known.dmarc, self._names
+        proof = run(
+            authenticated(about.sender_domain, known.spf, known.dkim, known.dmarc, self._names)
         )
+        if isinstance(proof, asyncio.Task):
+            await asyncio.wait((proof,), timeout=self._config.policy.stage_timeout)
+            proven, why = proof.result() if proof.done() else _UNPROVEN
+            proof.cancel()
+        else:
+            proven, why = proof
         notes = tuple(meanings(outcomes, profile))[:_MOST_NOTES]
         return Evidence(sender_authenticated=proven, authentication=why, notes=notes)
 
@@ -151,6 +159,8 @@ def _known(results: Mapping[str, Result]) -> _Known | None:
     iprev = _iprev(results.get("reverse-dns"))
     if not iprev and all(one is None for one in (spf, dkim, dmarc, arc)):
         return None
+    if arc is not None and arc.result == "temperror":
+        arc = None  # RFC 8601 has no word for it, and a chain that is not known is not sealed
     return _Known(spf=spf or (), dkim=dkim or (), dmarc=dmarc, arc=arc, iprev=iprev)
 
 

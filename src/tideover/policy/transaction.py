@@ -190,10 +190,11 @@ class TransactionPolicy:
 
     async def message(self, message: Message) -> Verdict:
         """What becomes of the message."""
+        earlier = {**(self._before or {}), **(self._data.results if self._data else {})}
         about = replace(
             self._about, stage=Stage.MESSAGE, now=self._chain.clock(), message=message,
             pipelined=self._session.about.pipelined, recipients=tuple(self._recipients),
-            results=joined([*self._rounds, *([self._data] if self._data else [])]),
+            results=earlier,
         )  # fmt: skip
         self._running = last = self._chain.begin(about)
         try:
@@ -208,7 +209,7 @@ class TransactionPolicy:
         if decision.reply is not None:
             return Verdict(reply=decision.reply, because=decision.because)
         marks = await self._chain.marker.mark(
-            replace(about, results=joined([*self._rounds, last])), message, outcomes,
+            replace(about, results={**earlier, **last.results}), message, outcomes,
             self._profile, self._kind.sealed_by if self._kind is not None else SealedBy(),
         )  # fmt: skip
         held = None

@@ -6,6 +6,7 @@ root is needed.
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -143,10 +144,29 @@ class Nsd:
                 process.kill()
                 process.wait()
 
+    def kill(self) -> None:
+        """Let it and all its processes die at once; the zones stay for a later start."""
+        process, self._process = self._process, None
+        if process is not None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    def freeze(self) -> None:
+        """Let it hang: it stays, and answers nothing."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self._signal(signal.SIGCONT)
+
     def log(self) -> str:
         """What it logged."""
         path = self._root / "log"
         return path.read_text(errors="replace") if path.exists() else ""
+
+    def _signal(self, what: signal.Signals) -> None:
+        if self._process is not None:
+            os.killpg(self._process.pid, what)
 
     def _write_config(self) -> None:
         text = _CONFIG.format(port=self.endpoint.port, root=self._root)
