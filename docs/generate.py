@@ -167,7 +167,8 @@ What checks can find, by check, in the order in which their refusals count. What
 a verb (`accept`, `hold`, `defer`, `reject`) or a score, and can be changed by
 `[profiles.NAME] actions`; [policy.md](../policy.md) tells how. The replies are those that a client
 hears when the finding alone is why it is refused; many checks have a better text, with names and
-reasons. One that only defers says it with 450 and a 4 in front.
+reasons. One that is made to defer says the same with 450 and a 4 in front. When the sum of scores
+decides, `because` in the log is `score`, and the reply names what weighs most.
 """
 
 
@@ -194,10 +195,8 @@ def _unless_named(check: str) -> str:
 
 def _finding_row(name: str, finding: Finding) -> str:
     action = finding.action if isinstance(finding.action, str) else f"{finding.action:g}"
-    if finding.action in ("accept", "hold"):
-        reply = ""
-    else:
-        reply = f"{finding.code} {finding.enhanced} {finding.text}"
+    refuses = not isinstance(finding.action, str) or finding.action in ("defer", "reject")
+    reply = f"{finding.code} {finding.enhanced} {finding.text}" if refuses else ""
     return f"| `{name}` | {action} | {_cell(finding.meaning)} | {_cell(reply)} |"
 
 

@@ -4,9 +4,15 @@
 has a name that leads back to it; .66 is on the list.
 """
 
+import json
+import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 from zlib import crc32
 
+import tideover
 from tideover.testing import signing
 from wire import Wire
 
@@ -18,6 +24,9 @@ REAL = "198.51.100.66"
 
 BALANCER = "127.9.0.1"
 SENDER = "ann@signer.example"
+BOB = "bob@plain.example"
+"""A sender whose domain says nothing of SPF and DMARC."""
+
 WHY_LISTED = "see https://list.example/why"
 
 _EXAMPLE = f"""\
@@ -46,17 +55,29 @@ def name_of(address):
     return f"c{address.replace('.', '-')}.clients.example"
 
 
-def serve(nsd, *, ours="", example=""):
-    """Write all zones; `ours` and `example` are further records of example.com and example."""
+def serve(nsd, *, seal=""):
+    """Write all zones; `seal` is the record of our key."""
     hosts = [f"{network}.{n}" for network in _NETWORKS for n in (1, 2, 3, 4, 5, 66)]
     hosts += [REAL, "198.51.100.1"]
     text = "".join(f"{name_of(one)}. A {one}\n" for one in hosts)
     pointers = "".join(
         f"{'.'.join(reversed(one.split('.')))}.in-addr.arpa. PTR {name_of(one)}.\n" for one in hosts
     )
-    nsd.zone("example", _EXAMPLE + text + example)
+    nsd.zone("example", _EXAMPLE + text)
     nsd.zone("in-addr.arpa", pointers)
-    nsd.zone("example.com", _OURS + ours)
+    nsd.zone("example.com", _OURS)
+    nsd.zone("example.org", seal)
+
+
+def keygen(path, selector="a1"):
+    """A key for the seals of mx2.example.org; returns its record for a zone file."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tideover", "arc", "keygen", "mx2.example.org", selector, "--json",
+         "--out", str(path)],
+        env={**os.environ, "PYTHONPATH": str(Path(tideover.__file__).parents[1])},
+        stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=60,
+    )  # fmt: skip
+    return json.loads(done.stdout)["zone"] + "\n"
 
 
 def mail(body=b"The minutes of our meeting.\r\n", header=b"", *, sender=SENDER, subject="Minutes"):
@@ -86,11 +107,14 @@ def client(daemon, source=HONEST, *, helo=None, hello="EHLO"):
 
 
 def send(wire, message, *, sender=SENDER, to=("user@example.com",), parameters=""):
-    """One transaction by DATA. Returns the last reply, or the first that is a refusal."""
+    """One transaction by DATA. Returns the last reply, or the first that is a refusal (then the
+    transaction is over).
+    """
     commands = [f"MAIL FROM:<{sender}>{parameters}", *(f"RCPT TO:<{one}>" for one in to), "DATA"]
     for command in commands:
         answer = wire.say(command)
         if answer[:1] not in b"23":
+            wire.say("RSET")
             return answer
     stuffed = (b"\r\n" + message).replace(b"\r\n.", b"\r\n..")[2:]
     return wire.say(stuffed + b".")
@@ -104,7 +128,7 @@ def queue_id(answer):
 
 def code(answer):
     """Code and enhanced code."""
-    return answer[:9].decode()
+    return f"{answer[:3].decode()} {answer[4:].split()[0].decode()}"
 
 
 def session_of(daemon, wire, address=None):

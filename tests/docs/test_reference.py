@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tideover.config.findings import CHECKS, FINDINGS
 from tideover.config.settings import settings
 from tideover.events.encoding import kinds
 
@@ -25,3 +26,11 @@ def test_every_setting_and_event_is_on_its_page():
     events = (ROOT / "docs/reference/events.md").read_text()
     for kind in kinds():
         assert f"## {kind.__struct_config__.tag}\n" in events
+
+
+def test_every_check_and_finding_is_on_its_page():
+    page = (ROOT / "docs/reference/findings.md").read_text()
+    for check in CHECKS:
+        assert f"\n## {check}\n\nStages: " in page, check
+    for name, finding in FINDINGS.items():
+        assert f"| `{name}` |" in page.partition(f"\n## {finding.check}\n")[2], name

@@ -260,6 +260,20 @@ def test_filters_change_the_header_and_nothing_else(tmp_path, size):
     played(tmp_path, scenario, entries=entry("rspamd", Stage.MESSAGE, Result(edits=edits)))
 
 
+@pytest.mark.parametrize("profile", [Profile(dry_run=("rspamd",)), Profile(checks=("clamav",))])
+def test_a_filter_that_does_not_count_changes_nothing(tmp_path, profile):
+    edits = (Add(b"X-Spam", b"yes"), Remove(b"Subject"))
+
+    async def scenario(server):
+        assert (await send(server)).startswith(b"250")
+        message, stored = server.shelf.messages[0]
+        assert stored.startswith(b"Subject: x\r\n")
+        assert b"X-Spam" not in message.trace
+
+    played(tmp_path, scenario, entries=entry("rspamd", Stage.MESSAGE, Result(edits=edits)),
+           profiles={"default": profile})  # fmt: skip
+
+
 def test_authentication_results_in_our_name_that_came_with_it_are_removed(tmp_path):
     whole = (
         b"Authentication-Results: mx2.example.org; spf=pass\r\n"

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from tideover.config.policy import OnFailure
 from tideover.policy.checks import (
     arc,
     bounces,
@@ -21,6 +22,7 @@ from tideover.policy.checks import (
     spf,
 )
 from tideover.policy.engines import clamav, milters, rspamd, spamassassin
+from tideover.policy.engines.inquiry import failed
 from tideover.policy.interface import Check, Entry, Stage
 from tideover.policy.profiles import profiles
 from tideover.policy.services import Services
@@ -54,16 +56,26 @@ def _all(services: Services) -> Iterator[Entry]:
     yield _entry("dkim", dkim.make(services), _MESSAGE)
     yield _entry("arc", arc.make(services), _MESSAGE)
     yield _entry("dmarc", dmarc.make(services), _MESSAGE, needs=("dkim", "arc"))
-    yield from _engine("milters", milters.make(services), _RCPT, _MESSAGE)
-    yield from _engine("clamav", clamav.make(services), _MESSAGE)
-    yield from _engine("rspamd", rspamd.make(services), _MESSAGE)
-    yield from _engine("spamassassin", spamassassin.make(services), _MESSAGE)
+    config = services.config
+    each = [one.on_failure for one in config.milters.values()]
+    yield from _engine("milters", milters.make(services), each, _RCPT, _MESSAGE)
+    for name, check, settings in (
+        ("clamav", clamav.make(services), config.clamav),
+        ("rspamd", rspamd.make(services), config.rspamd),
+        ("spamassassin", spamassassin.make(services), config.spamassassin),
+    ):
+        yield from _engine(name, check, [settings.on_failure], _MESSAGE)
 
 
 def _entry(name: str, check: Check, *stages: Stage, needs: tuple[str, ...] = ()) -> Entry:
     return Entry(name=name, stages=stages, run=check, needs=needs)
 
 
-def _engine(name: str, check: Check | None, *stages: Stage) -> Iterator[Entry]:
+def _engine(
+    name: str, check: Check | None, on_failure: Sequence[OnFailure], *stages: Stage
+) -> Iterator[Entry]:
+    """Engines in a row: when it is not known which of them is silent, the strictest counts."""
     if check is not None:
-        yield Entry(name=name, stages=stages, run=check, waits=True)
+        strictest = OnFailure.DEFER if OnFailure.DEFER in on_failure else OnFailure.ACCEPT
+        silence = failed(name, "no verdict within message_timeout", strictest)
+        yield Entry(name=name, stages=stages, run=check, waits=True, silence=silence)

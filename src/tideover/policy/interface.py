@@ -148,7 +148,8 @@ class Entry(Struct, frozen=True, kw_only=True):
 
     A check with several stages is called in each. `needs` names checks of the same stage that it
     waits for; of earlier stages all results are there anyway (undecided ones included). `waits`
-    says that it always has to wait for somebody: it is begun as a task.
+    says that it always has to wait for somebody: it is begun as a task. `silence` is what it says
+    of a message when it has no answer in time, or fails; None: it is undecided.
     """
 
     name: str
@@ -156,3 +157,4 @@ class Entry(Struct, frozen=True, kw_only=True):
     run: Check
     needs: tuple[str, ...] = ()
     waits: bool = False
+    silence: Result | None = None

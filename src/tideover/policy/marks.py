@@ -94,7 +94,10 @@ class Marker:
         known = _known(about.results)
         # what filters asked for counts from the section as it came, less what claims to be ours
         edits = forged(message.header, self._config.hostname) + tuple(
-            edit for one in outcomes for edit in one.result.edits or ()
+            edit
+            for one in outcomes
+            if one.check in profile.checks and one.check not in profile.dry_run
+            for edit in one.result.edits or ()
         )
         trace = added_above(edits)
         if known is not None:

@@ -1,6 +1,7 @@
 """The checks of one stage: begun together, each as soon as what it needs is there.
 
-I14: a check that fails, or has no answer when the stage's time is up, is undecided.
+I14: a check that fails, or has no answer when the stage's time is up, is undecided. Engines are
+not: of a message that they have not judged their silence says what follows.
 """
 
 import asyncio
@@ -36,7 +37,8 @@ class Round:
     `results` are those of this stage by check; checks are given them together with earlier ones.
     """
 
-    __slots__ = ("_began", "_emit", "_ends", "_pending", "_stage", "outcomes", "results")
+    __slots__ = ("_began", "_emit", "_ends", "_pending", "_silence", "_stage", "outcomes",
+                 "results")
 
     def __init__(
         self,
@@ -58,6 +60,8 @@ class Round:
         )
         self._began = perf_counter()
         self._emit = emit
+        judging = about.stage is Stage.MESSAGE
+        self._silence = {one.name: one.silence for one in entries if one.silence and judging}
         self._pending: dict[str, asyncio.Task[tuple[Result, float]]] = {}
         for entry in entries:
             self._begin(entry, about)
@@ -80,7 +84,7 @@ class Round:
         if self._pending.pop(name, None) is None:
             return  # it was too late
         if task.cancelled():
-            self._note(name, Result(undecided=TOO_LATE), perf_counter() - self._began)
+            self._note(name, self._silent(name, TOO_LATE), perf_counter() - self._began)
         elif (error := task.exception()) is not None:
             self._note(name, self._failed(name, error), perf_counter() - self._began)
         else:
@@ -93,7 +97,10 @@ class Round:
     def _failed(self, name: str, error: BaseException) -> Result:
         text = f"{type(error).__name__}: {error}"[:200]
         self._emit(CheckFailed(check=name, reason=text))
-        return Result(undecided=f"a bug: {type(error).__name__}")
+        return self._silent(name, f"a bug: {type(error).__name__}")
+
+    def _silent(self, name: str, why: str) -> Result:
+        return self._silence.get(name) or Result(undecided=why)
 
     def settled(self) -> Awaitable[None] | None:
         """What to await until all checks have said something; None: they have."""
@@ -108,7 +115,7 @@ class Round:
         for name, task in list(self._pending.items()):
             del self._pending[name]
             task.cancel()
-            self._note(name, Result(undecided=TOO_LATE), perf_counter() - self._began)
+            self._note(name, self._silent(name, TOO_LATE), perf_counter() - self._began)
 
     def close(self) -> None:
         """Nobody waits for it any more."""

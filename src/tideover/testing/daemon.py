@@ -220,11 +220,12 @@ class Daemon:
         """The event log in its data directory, oldest first; only events of these names, if any."""
         for path in sorted((self.data_dir / "events").glob("*.jsonl")):
             for line in path.read_bytes().splitlines(keepends=True):
-                # a kill may cut the last line short
-                if line.endswith(b"\n"):
+                try:
                     record = json.loads(line)
-                    if not names or record["event"] in names:
-                        yield record
+                except ValueError:
+                    continue  # a kill has cut it short
+                if not names or record["event"] in names:
+                    yield record
 
     # Its command line
 

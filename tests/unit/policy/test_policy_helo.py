@@ -105,3 +105,8 @@ def test_nothing_is_asked_for_what_is_wrong_by_itself():
         names = FakeNames()
         checked(text, names)
         assert names.asked == []
+
+
+def test_a_program_on_our_own_host_may_have_our_name():
+    assert found(checked(US, address="127.0.0.1")) == ""
+    assert found(checked(US, address="127.0.0.2")) == "helo-ours"

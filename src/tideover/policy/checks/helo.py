@@ -17,6 +17,7 @@ from tideover.primary.ourselves import Ourselves
 
 _MAX_SHOWN: Final = 255
 _IPV6: Final = "ipv6:"
+_THIS_HOST: Final = frozenset({"127.0.0.1", "::1"})
 
 
 def make(services: Services) -> Check:
@@ -43,6 +44,8 @@ def make(services: Services) -> Check:
         if name is None:
             return _found("helo-not-fqdn", text)
         if ourselves.is_name(name):
+            if client in _THIS_HOST:
+                return NOTHING  # another program here, which rightly says so
             return _found("helo-ours", f"{name} is our own name")
         return await _judge_name(services, name, client)
 

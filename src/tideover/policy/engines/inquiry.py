@@ -53,13 +53,17 @@ class Inquiries:
             return self._failed(error.strerror or str(error))
 
     def _failed(self, trouble: str) -> Result:
-        defer = self._settings.on_failure is OnFailure.DEFER
-        found = Found(
-            name="engine-failed",
-            reason=f"{self._engine}: {plain(trouble)}",
-            action=Verb.DEFER if defer else 0.0,
-        )
-        return Result(found=(found,))
+        return failed(self._engine, trouble, self._settings.on_failure)
+
+
+def failed(engine: str, trouble: str, on_failure: OnFailure) -> Result:
+    """What follows when an engine gives no verdict."""
+    found = Found(
+        name="engine-failed",
+        reason=f"{engine}: {plain(trouble)}",
+        action=Verb.DEFER if on_failure is OnFailure.DEFER else 0.0,
+    )
+    return Result(found=(found,))
 
 
 def not_shown(engine: str, why: str) -> Result:

@@ -1,0 +1,59 @@
+"""What the pages show can be used: examples are valid configurations, links lead somewhere."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tideover.config.load import load
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+HEAD = 'hostname = "mx2.example.org"\ndata_dir = "data"\n'
+FULL_OF_EXAMPLES = ("policy.md", "milters.md", "rspamd.md")
+
+
+def examples(page):
+    return re.findall(
+        r"^```toml\n(.*?)^```", (ROOT / "docs" / page).read_text(), re.MULTILINE | re.DOTALL
+    )
+
+
+@pytest.mark.parametrize("page", FULL_OF_EXAMPLES)
+def test_a_page_has_examples(page):
+    assert examples(page)
+
+
+@pytest.mark.parametrize(
+    "example",
+    [
+        pytest.param(text, id=f"{page}-{n}")
+        for page in FULL_OF_EXAMPLES
+        for n, text in enumerate(examples(page))
+    ],
+)
+def test_an_example_is_a_valid_configuration(example, tmp_path):
+    file = tmp_path / "tideover.toml"
+    file.write_text(HEAD + example)
+    load(file)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(page):
+    links = re.findall(r"\]\((?!https?:)([^)#\s]+)", page.read_text())
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_each_case_in_which_a_judge_differs_is_named_with_its_reason():
+    code = (ROOT / "tests/interop/test_auth_judges.py").read_text()
+    lists = re.findall(r'by_\w+: """(.*?)"""', code, re.DOTALL)
+    page = (ROOT / "docs/conformance.md").read_text()
+    tables = [
+        re.sub(r"\n\| \| ", " ", table) for table in page.split("\n\n") if "differs in" in table
+    ]
+    told = [
+        set(re.findall(r"`(\w{4,})`", row)) for table in tables for row in table.splitlines()[2:]
+    ]
+    assert told == [set(words.split()) for words in lists]
+    counts = [int(n) for n in re.findall(r"^\| [\w:. ]+ \((\d+)\) \|", page, re.MULTILINE)]
+    assert counts == [len(words.split()) for words in lists]
