@@ -67,6 +67,7 @@ FORGED = (
     Kind("including", spf="include:open.example -all"),
     Kind("redirecting", spf="redirect=open.example"),
     Kind("chosen", spf="a:%{h} -all"),
+    Kind("nearby", spf="a:mx.hosts.example/0 -all"),
     Kind("there", spf="exists:mx.hosts.example -all"),
     Kind("broken", spf="ip4:300.0.0.1 -all"),
     Kind("missing", mx=False),
@@ -84,6 +85,13 @@ FORGED = (
     Kind("mangled", signer="mangled.example", spoilt="body"),
     Kind("partial", signer="partial.example", spoilt="length"),
     Kind("trial", signer="trial.example", spoilt="testing"),
+    Kind("expired", signer="expired.example", spoilt="expired"),
+    Kind("headless", signer="headless.example", spoilt="from"),
+    Kind("suffix", signer="example"),
+    # names of those who are proven
+    Kind("impostor", sender="v@by-spf.example"),
+    Kind("below", sender="v@nothing.by-spf.example", client=HONEST),
+    Kind("quoted", sender='"v@by-spf.example"@nospf.example', client=HONEST),
 )  # fmt: skip
 
 PROVEN = (
@@ -115,9 +123,14 @@ def message(kind: Kind) -> bytes:
         return text
     body = text.partition(b"\r\n\r\n")[2]
     tags = {"d": kind.signer, "s": "trial" if kind.spoilt == "testing" else "s1"}
-    if kind.spoilt == "length":
-        return dkim_signed(text, rsa_key(), {**tags, "l": str(len(body))}) + b"Buy this!\r\n"
+    tags |= {
+        "length": {"l": str(len(body))},
+        "expired": {"t": "1", "x": "2"},
+        "from": {"h": "to:subject:date"},
+    }.get(kind.spoilt, {})
     signed = dkim_signed(text, rsa_key(), tags)
+    if kind.spoilt == "length":
+        return signed + b"Buy this!\r\n"
     return signed.replace(b"Dear", b"Poor") if kind.spoilt == "body" else signed
 
 

@@ -16,8 +16,8 @@ from itertools import groupby
 from typing import Any, Self
 
 from flufl.bounce import all_failures
-from forgeries import HELO, MX_ADDRESS, Kind, message
 
+from forgeries import HELO, MX_ADDRESS, Kind, message
 from tideover.config.values import Endpoint
 from tideover.testing.daemon import Daemon, free_port
 from tideover.testing.peer import Peer, Reaction, Step
@@ -74,7 +74,9 @@ def cases(kinds: Sequence[Kind], count: int, start: int = 0) -> list[Case]:
 
 def config(dns: Endpoint, home: int) -> str:
     """Everything is decided by what senders are, not by how much speaks against them."""
-    nothing = ", ".join(f'"{name}" = 0' for name in ("own-sender", "dmarc-reject", "sender-null-mx"))
+    nothing = ", ".join(
+        f'"{name}" = 0' for name in ("own-sender", "dmarc-reject", "sender-null-mx")
+    )
     lax = f'recipients = ["file:recipients"]\nprofile = "lax"\nprimary = ["127.0.0.1:{home}"]\n'
     late = lax.replace(str(home), str(free_port()))
     return f"""
@@ -212,8 +214,10 @@ class Books:
 
     def send(self, port: int, cases: Sequence[Case], clients: int = 6) -> None:
         """Send these, by several clients at once."""
+
         def by_client(case: Case) -> str:
             return case.kind.client
+
         errors: list[BaseException] = []
         threads = []
         for source, group in groupby(sorted(cases, key=by_client), key=by_client):

@@ -4,7 +4,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -13,6 +13,7 @@ from statistics import median
 
 import engines
 from tideover.testing import clamd, nsd, redis, rspamd
+from tideover.testing.child import Child
 from tideover.testing.clamd import EICAR, Clamd
 from tideover.testing.daemon import Daemon
 from tideover.testing.nsd import Nsd
@@ -25,7 +26,7 @@ MISSING = (
 )  # fmt: skip
 GTUBE = b"XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
 STAGE = 3.0
-ENGINE = 3.0
+ENGINE = 4.0
 DNS = 3.0
 MESSAGE = 6.0
 SLACK = 2.0
@@ -46,6 +47,7 @@ NORMAL = {
 
 _LOCAL = {
     "classifier-bayes.conf": 'backend = "redis";\nnew_schema = true;\nmin_learns = 2;\n',
+    "worker-normal.inc": "task_timeout = 1.5s;\n",  # how long it waits for a hung Redis
     "greylist.conf": "timeout = 300s;\ncheck_local = true;\n",
 }
 _WORDS = (b"the minutes of our meeting on thursday agenda budget project schedule colleague report "
@@ -77,6 +79,12 @@ class Rig:
         self.rspamd = Rspamd(directory, enable=("greylist",), local=local, dns=self.nsd.endpoint)
         self.clamd = Clamd(directory)
         self.daemon = Daemon(directory / "daemon", more=self.settings())
+        self.parts: dict[str, Nsd | Child] = {
+            "dns": self.nsd,
+            "rspamd": self.rspamd.child,
+            "clamd": self.clamd.child,
+            "redis": self.redis.child,
+        }
 
     def settings(self, on_failure: str = "defer") -> str:
         return (
@@ -259,7 +267,9 @@ def _mail(kind: str, client: int, number: int) -> tuple[str, str, str, bytes]:
     ) % (sender.encode(), number, number, domain.encode(), more, text)
     if kind == "honest":
         message = dkim_signed(message, rsa_key(), {"d": domain})
-    return address, f"mail.{domain.partition('.')[2] if kind == 'honest' else domain}", sender, message
-
-
-Work = Callable[[], None]
+    return (
+        address,
+        f"mail.{domain.partition('.')[2] if kind == 'honest' else domain}",
+        sender,
+        message,
+    )

@@ -25,8 +25,8 @@ from backscatter import (
     why_no_mx,
 )
 from flufl.bounce import scan_message
-from forgeries import FORGED, MX_ADDRESS, PROVEN, SILENT, zones
 
+from forgeries import FORGED, MX_ADDRESS, PROVEN, SILENT, zones
 from tideover.testing.daemon import Daemon, free_port
 from tideover.testing.dns import Behaviour, DnsServer
 from tideover.testing.sink import Sink

@@ -10,7 +10,7 @@ from tideover.config.load import load
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 HEAD = 'hostname = "mx2.example.org"\ndata_dir = "data"\n'
-FULL_OF_EXAMPLES = ("policy.md", "milters.md", "rspamd.md")
+FULL_OF_EXAMPLES = ("README.md", "docs/policy.md", "docs/milters.md", "docs/rspamd.md")
 
 
 def examples(page):
@@ -34,7 +34,7 @@ def test_a_page_has_examples(page):
 )
 def test_an_example_is_a_valid_configuration(example, tmp_path):
     file = tmp_path / "tideover.toml"
-    file.write_text(HEAD + example)
+    file.write_text(example if "hostname =" in example else HEAD + example)
     load(file)
 
 

@@ -149,8 +149,11 @@ class Strangers:
     def __init__(self):
         self.known = set()
 
-    def is_known(self, network):
+    def is_patient(self, network):
         return network in self.known
+
+    def waited(self, network, now):
+        self.known.add(network)
 
     def met(self, network, now):
         self.known.add(network)

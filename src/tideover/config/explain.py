@@ -114,10 +114,10 @@ def in_force(config: Config, path: Path) -> Iterator[Effective]:
     """Every setting of the configuration that was loaded from `path`, with where it comes from."""
     given = parse(read(path))
     base = str(path.absolute().parent)
-    tables = {
-        "domains": {parse_domain(name): t for name, t in given.get("domains", {}).items()},
-        "sources": {source_beside(name, base): t for name, t in given.get("sources", {}).items()},
-    }
+    tables = {table: given.get(table, {}) for table in TABLES}
+    for table in ("domains", "dns_lists"):
+        tables[table] = {parse_domain(name): entry for name, entry in tables[table].items()}
+    tables["sources"] = {source_beside(name, base): t for name, t in tables["sources"].items()}
     if config.domains_dir is not None:
         tables["domains"] = dict(tables_in(config.domains_dir)) | tables["domains"]
     for setting, location, value in effective(config):

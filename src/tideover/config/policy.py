@@ -52,7 +52,7 @@ class Policy:
 
     greet_delay: Annotated[
         Duration,
-        doc("How long a client whose mail we never took waits for our greeting: bots don't."),
+        doc("How long a newcomer waits for our greeting, once a day: bots don't."),
     ] = 0.25
     stage_timeout: Annotated[
         Timeout, doc("How long all checks before the body may hold a session up, per command.")

@@ -19,6 +19,8 @@ from tideover.config.values import (
 _RATE: Final = re.compile(r"([1-9]\d{0,8})/(\S+)")
 _VERBS: Final = ("accept", "hold", "defer", "reject")
 _MOST: Final = 1000.0
+_SELECTOR: Final = re.compile(r"[a-z0-9](?:[a-z0-9_.-]*[a-z0-9])?", re.IGNORECASE)
+_LONGEST_SELECTOR: Final = 63
 
 
 class RateLimit(NamedTuple):
@@ -160,14 +162,21 @@ def parse_check(value: str) -> str:
 
 def parse_http_url(value: str) -> str:
     """`"http://127.0.0.1:11333"` -> without a slash at the end."""
-    parts = urlsplit(value)
     try:
+        parts = urlsplit(value)
         parts.port  # noqa: B018 - raises where it is out of range
     except ValueError:
-        parts = parts._replace(netloc="")
+        parts = urlsplit("")
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise ValueError('a URL is written like "http://127.0.0.1:11333"')
     return value.rstrip("/")
+
+
+def parse_selector(value: str) -> str:
+    """The selector of a key (RFC 6376 §3.1): a part of a name in DNS."""
+    if len(value) > _LONGEST_SELECTOR or not _SELECTOR.fullmatch(value):
+        raise ValueError('a selector is written like "arc2026": letters, digits, hyphens, dots')
+    return value.lower()
 
 
 def _near(name: object) -> str:

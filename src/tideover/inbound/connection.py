@@ -174,9 +174,13 @@ class Connection(asyncio.Protocol):
         )
         delay = self._house.chain.greet_delay(self._client.address)
         if delay:
-            self._greeting = self._loop.call_later(delay, self._greet)
+            self._greeting = self._loop.call_later(delay, self._greet_patient)
         else:
             self._greet()
+
+    def _greet_patient(self) -> None:
+        self._house.chain.waited(self._client.address)
+        self._greet()
 
     def _greet(self, *, early: bool = False) -> None:
         """Begin the dialogue. `early`: the client has spoken first, as no mail server does."""

@@ -41,9 +41,13 @@ class Chain:
     def greet_delay(self, address: str) -> float:
         """How long a client has to wait for our greeting, in seconds."""
         delay = self.config.policy.greet_delay
-        if not delay or self.trusts(address) or self.memory.is_known(network_of(address)):
+        if not delay or self.trusts(address) or self.memory.is_patient(network_of(address)):
             return 0.0
         return delay
+
+    def waited(self, address: str) -> None:
+        """The client has waited for its greeting, and need not next time."""
+        self.memory.waited(network_of(address), self.clock())
 
     def trusts(self, address: str) -> bool:
         """Whether a client is one of the operator's own hosts."""

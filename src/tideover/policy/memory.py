@@ -30,6 +30,7 @@ __all__ = ["HELD", "KNOWN_FOR", "NAME", "TRIPLETS", "Kind", "Mark", "Memory"]
 NAME: Final = "clients.sqlite"
 
 KNOWN_FOR: Final = 36 * 86400.0
+_PATIENT_FOR: Final = 86400.0
 """Seconds for which a client network is known after a message of it was taken."""
 
 HELD: Final = 100_000
@@ -121,6 +122,15 @@ class Memory:
     def met(self, network: str, now: float) -> None:
         """A message of this client was taken: remember it. Returns at once."""
         self.renew(Kind.KNOWN, network.encode(), now, KNOWN_FOR)
+
+    def is_patient(self, network: str) -> bool:
+        """Whether a client of this network is known, or has waited for our greeting lately."""
+        now = self._clock()
+        return self.is_known(network) or self.get(Kind.PATIENT, network.encode(), now) is not None
+
+    def waited(self, network: str, now: float) -> None:
+        """A client of this network waited for our greeting. Returns at once."""
+        self.renew(Kind.PATIENT, network.encode(), now, _PATIENT_FOR)
 
     # Marks
 

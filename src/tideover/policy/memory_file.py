@@ -29,13 +29,15 @@ _T = TypeVar("_T")
 
 class Kind(StrEnum):
     """KNOWN: networks whose mail was taken. TRIPLET: newcomers that were asked to come again.
-    PASSED: networks, SENDER: sender domains that did come again.
+    PASSED: networks, SENDER: sender domains that did come again. PATIENT: networks that waited for
+    our greeting.
     """
 
     KNOWN = "known"
     TRIPLET = "triplet"
     PASSED = "passed"
     SENDER = "sender"
+    PATIENT = "patient"
 
 
 class Mark(NamedTuple):

@@ -37,8 +37,16 @@ class Round:
     `results` are those of this stage by check; checks are given them together with earlier ones.
     """
 
-    __slots__ = ("_began", "_emit", "_ends", "_pending", "_silence", "_stage", "outcomes",
-                 "results")
+    __slots__ = (
+        "_began",
+        "_emit",
+        "_ends",
+        "_pending",
+        "_silence",
+        "_stage",
+        "outcomes",
+        "results",
+    )
 
     def __init__(
         self,

@@ -116,7 +116,10 @@ recipients = ["example.org"]
     [
         ('[smtp]\nuser = "x"\n', "it belongs at the top of the file, before the first [table]"),
         ('listen = ["127.0.0.1:25"]\n', "it belongs in [smtp]"),
-        ("wholly_unknown_thing = 1\n", "there is no such setting; allowed here: arc, clamav, console, data_dir"),
+        (
+            "wholly_unknown_thing = 1\n",
+            "there is no such setting; allowed here: arc, clamav, console, data_dir",
+        ),
         ('[smpt]\nlisten = ["127.0.0.1:25"]\n', 'did you mean "smtp"?'),
         ('[smtp]\ntls_key = "k"\n', "set smtp.tls_certificate too"),
         ('[smtp]\nlisten = ["127.0.0.1:25", "127.0.0.1:25"]\n', "127.0.0.1:25 is there twice"),

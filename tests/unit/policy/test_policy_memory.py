@@ -359,3 +359,22 @@ def rows_if_any(directory):
         return rows(directory)
     except sqlite3.OperationalError:
         return 0
+
+
+def test_who_waited_for_the_greeting_need_not_again_for_a_day(tmp_path):
+    async def run():
+        clock = [NOW]
+        memory = await Memory.open(
+            tmp_path / "clients.sqlite", lambda _: None, clock=lambda: clock[0]
+        )
+        assert not memory.is_patient(NET)
+        memory.waited(NET, NOW)
+        assert memory.is_patient(NET)
+        assert not memory.is_known(NET)
+        clock[0] = NOW + 86_401
+        assert not memory.is_patient(NET)
+        memory.met(NET, clock[0])
+        assert memory.is_patient(NET)
+        await memory.close()
+
+    asyncio.run(run())

@@ -6,10 +6,10 @@ import asyncio
 from dataclasses import replace
 
 import pytest
-from forgeries import BOT, FORGED, HELO, KINDS, PROVEN, SILENT, UNPROVEN, message, names
 from msgspec import structs
 from rcpt_facts import NOW, config, recipient
 
+from forgeries import BOT, FORGED, HELO, KINDS, PROVEN, SILENT, UNPROVEN, message, names
 from tideover.bounce.decide import may_report
 from tideover.config.policy import Profile
 from tideover.message.dsn import Kind
@@ -27,7 +27,9 @@ CHECKS = {"spf": spf, "dkim": dkim, "arc": arc, "dmarc": dmarc}
 def judged(kind, *, checks=tuple(CHECKS), dns=None):
     """What is stored with its message, and the envelope."""
     dns = dns or names()
-    services = Services(config=config(), names=dns, memory=None, is_ours=lambda _: False, emit=print)
+    services = Services(
+        config=config(), names=dns, memory=None, is_ours=lambda _: False, emit=print
+    )
     text = message(kind)
     given = Message(
         queue_id=QueueId("q"), header=header_of(text), body=body_of(text), recipients=(TO,),
