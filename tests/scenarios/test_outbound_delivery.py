@@ -9,6 +9,7 @@ from outbound_rig import BODY, DOMAIN, TRACE, Rig, route_to, run
 
 from tideover.events import delivery_records
 from tideover.message.envelope import Recipient
+from tideover.outbound.connection import ConnectionFailed
 from tideover.spool.interface import State
 from tideover.spool.sqlite import open_spool
 from tideover.testing.peer import Peer, Reaction
@@ -324,5 +325,31 @@ def test_that_a_primary_is_down_is_not_known_of_a_domain_whose_route_has_run_out
                         await asyncio.sleep(0.02)
                 assert rig.dispatcher.destination_up(soon.key) is False
                 assert rig.dispatcher.primary_up(gone) is None
+
+    run(scenario)
+
+
+def test_a_strangers_host_that_is_down_is_not_probed_as_a_primary_is():
+    """Reports go to hosts that strangers name: they get the time of a message's own backoff."""
+
+    async def scenario():
+        tried = {DOMAIN: 0, "stranger.example": 0}
+        rig = Rig(route_to(1))
+        rig.routes.table["stranger.example"] = route_to(2)
+        rig.routes.is_ours = lambda domain: domain == DOMAIN
+
+        async def connect(hop):
+            tried[DOMAIN if hop.port == 1 else "stranger.example"] += 1
+            raise ConnectionFailed("refused")
+
+        async with rig.running():
+            rig.dispatcher._context.connect = connect
+            await rig.put("user@example.com")
+            await rig.put("somebody@stranger.example")
+            async with asyncio.timeout(5):
+                while tried[DOMAIN] < 6:
+                    await asyncio.sleep(0.02)
+            assert tried["stranger.example"] == 1
+            assert rig.dispatcher._context.probing == 1
 
     run(scenario)

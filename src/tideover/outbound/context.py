@@ -37,7 +37,8 @@ class Context:
     """Shared by destinations. `configure` changes hostname, settings and terms.
 
     `notify` says that a domain has queued mail again, `deferred` that a message waits until a time
-    (Unix seconds), `spawn` starts a task whose failure ends the dispatcher.
+    (Unix seconds), `is_ours` tells our domains from those that our reports go to, `spawn` starts a
+    task whose failure ends the dispatcher.
     """
 
     spool: Spool
@@ -46,6 +47,7 @@ class Context:
     emit: EventSink
     clock: Callable[[], float]
     chance: random.Random
+    is_ours: Callable[[str], bool]
     spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
     notify: Callable[[str], None]
     deferred: Callable[[float], None]
@@ -83,6 +85,15 @@ class Context:
     def until_next_probe(self) -> float:
         """Seconds until a destination that is not reached is probed again."""
         return self.jitter(max(self.settings.probe_interval, self.probing / PROBE_RATE))
+
+    def until_stranger_is_tried(self, times: int) -> float:
+        """Seconds until a host is tried again that only reports wait for, after so many failures.
+        Nobody's outage is it that we end: it is given the time that one message would be.
+        """
+        settings = self.settings
+        return self.jitter(
+            min(settings.first_backoff * 2.0 ** min(times, 30), settings.max_backoff)
+        )
 
     def jitter(self, seconds: float) -> float:
         """Up to a fifth more or less."""

@@ -80,6 +80,7 @@ class Destination:
         self._hurry = asyncio.Event()
         self._not_before = 0.0
         self._silent = 0
+        self._failures = 0
         self._idle_interval = context.settings.probe_interval
         self._idle_timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
@@ -199,7 +200,9 @@ class Destination:
                     await self._hurry.wait()
             self._hurry.clear()
         self._silent = 0
-        self._context.probing += 1
+        # strangers' hosts take no part in what is shared out among our primaries
+        weight = int(self._is_ours)
+        self._context.probing += weight
         try:
             connection = await probe(
                 self._walk,
@@ -208,7 +211,7 @@ class Destination:
                 hurry=self._hurry,
             )
         finally:
-            self._context.probing -= 1
+            self._context.probing -= weight
         self._reached(connection)
         return connection
 
@@ -235,6 +238,8 @@ class Destination:
             # It takes connections but no mail: not to be asked again at once.
             self._proving = True
             interval = self._context.jitter(self._context.settings.probe_interval)
+            if not self._is_ours:
+                interval = self._until_next_probe()
             self._not_before = asyncio.get_running_loop().time() + interval
             self._unreachable(drain.failure)
 
@@ -266,7 +271,15 @@ class Destination:
         self._silent += 1
         if self._silent > SILENCE:
             self._unreachable("no answer")
-        return self._context.until_next_probe()
+        if self._is_ours:
+            return self._context.until_next_probe()
+        self._failures += 1
+        return self._context.until_stranger_is_tried(self._failures - 1)
+
+    @property
+    def _is_ours(self) -> bool:
+        """Whether mail for a domain of ours goes here, or reports to strangers only."""
+        return any(self._context.is_ours(lane.domain) for lane in self.lanes)
 
     def _unreachable(self, reason: str) -> None:
         if reason != "no answer" or self.state is not PrimaryState.DOWN:
@@ -274,6 +287,7 @@ class Destination:
 
     def _reached(self, connection: Connection) -> None:
         self._passed_over.pop(connection.hop, None)
+        self._failures = 0
         self._idle_interval = self._context.settings.probe_interval
         if self.state is PrimaryState.DOWN:
             self._pace.restart()

@@ -76,6 +76,7 @@ class Dispatcher:
             emit=emit,
             clock=clock,
             chance=chance or random.Random(),  # noqa: S311 - jitter only
+            is_ours=self._is_ours,
             spawn=self._spawn,
             notify=self.notify,
             deferred=self._deferred,
@@ -95,6 +96,9 @@ class Dispatcher:
         self._survey_at = 0.0
         self._next_survey = 0.0  # not before
         self._leases_at = math.inf
+
+    def _is_ours(self, domain: str) -> bool:
+        return self._routing.router.is_ours(domain)
 
     # What others ask
 
