@@ -9,6 +9,7 @@ from outbound_rig import BODY, DOMAIN, TRACE, Rig, route_to, run
 
 from tideover.events import delivery_records
 from tideover.message.envelope import Recipient
+from tideover.outbound import context
 from tideover.outbound.connection import ConnectionFailed
 from tideover.spool.interface import State
 from tideover.spool.sqlite import open_spool
@@ -329,7 +330,7 @@ def test_that_a_primary_is_down_is_not_known_of_a_domain_whose_route_has_run_out
     run(scenario)
 
 
-def test_a_strangers_host_that_is_down_is_not_probed_as_a_primary_is():
+def test_a_strangers_host_that_is_down_is_not_probed_as_a_primary_is(monkeypatch):
     """Reports go to hosts that strangers name: they get the time of a message's own backoff."""
 
     async def scenario():
@@ -338,12 +339,12 @@ def test_a_strangers_host_that_is_down_is_not_probed_as_a_primary_is():
         rig.routes.table["stranger.example"] = route_to(2)
         rig.routes.is_ours = lambda domain: domain == DOMAIN
 
-        async def connect(hop):
+        async def connect(hop, **_):
             tried[DOMAIN if hop.port == 1 else "stranger.example"] += 1
             raise ConnectionFailed("refused")
 
+        monkeypatch.setattr(context, "connect", connect)
         async with rig.running():
-            rig.dispatcher._context.connect = connect
             await rig.put("user@example.com")
             await rig.put("somebody@stranger.example")
             async with asyncio.timeout(5):
