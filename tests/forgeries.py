@@ -58,6 +58,7 @@ class Kind:
 
 FORGED = (
     Kind("nospf"),
+    Kind("curious", notify="SUCCESS,FAILURE,DELAY"),
     Kind("strict", spf="ip4:192.0.2.1 -all"),
     Kind("soft", spf="ip4:192.0.2.1 ~all"),
     Kind("neutral", spf="?all"),

@@ -12,7 +12,7 @@ from tideover.message.fields import parse_header
 from tideover.policy.engines import milters
 from tideover.policy.interface import About, Message, Result, Stage
 from tideover.policy.services import Services
-from tideover.policy.session import close_all
+from tideover.policy.transaction import close_all
 
 CLIENT = Client(
     session=SessionId("s"), address="192.0.2.7", port=2525, helo="mail.example.net",

@@ -16,15 +16,15 @@ def unverified() -> ssl.SSLContext:
 
 
 class Wire:
-    """One connection, from `source`. `preamble` is sent before anything is read, as a PROXY header
-    is.
+    """One connection, from `source` ("": as the system chooses). `preamble` is sent before anything
+    is read, as a PROXY header is.
     """
 
     def __init__(
-        self, port: int, *, preamble: bytes = b"", greeting: bool = True, source: str = "127.0.0.1"
+        self, port: int, *, preamble: bytes = b"", greeting: bool = True, source: str = ""
     ) -> None:
         self.socket: socket.socket = socket.create_connection(
-            ("127.0.0.1", port), timeout=20, source_address=(source, 0)
+            ("127.0.0.1", port), timeout=20, source_address=(source, 0) if source else None
         )
         self.file = self.socket.makefile("rb")
         try:

@@ -30,6 +30,7 @@ from tideover.events.text import text_renderer
 from tideover.events.writer import LineWriter
 from tideover.inbound.listener import ListenError, bind
 from tideover.inbound.tls import CertificateError, open_certificate
+from tideover.policy.body import share_of_files
 from tideover.privileges import PrivilegeError, drop, prepare_directory, raise_file_limit
 from tideover.spool.interface import SpoolUnusable
 
@@ -91,7 +92,7 @@ def _prepare(config: Config, log_format: str) -> Prepared:
         stream=stream,
         console=console,
         early=early,
-        most_clients=max(1, files - OTHER_FILES),
+        most_clients=max(1, files - OTHER_FILES - share_of_files(files)),
     )
 
 

@@ -21,7 +21,7 @@ from forgeries import HELO, MX_ADDRESS, Kind, message
 from tideover.config.values import Endpoint
 from tideover.testing.daemon import Daemon, free_port
 from tideover.testing.peer import Peer, Reaction, Step
-from tideover.testing.sink import Got
+from tideover.testing.sink import Got, Sink
 from wire import Wire
 
 STRICT, LAX, LATE = "example.com", "lax.example", "late.example"
@@ -82,8 +82,10 @@ def config(dns: Endpoint, home: int) -> str:
     return f"""
 [dns]
 servers = ["{dns}"]
+timeout = "20s"
 [policy]
 greet_delay = "0s"
+stage_timeout = "60s"
 [limits]
 bounces_per_recipient = "100000/1h"
 bounces_per_domain = "100000/1h"
@@ -113,14 +115,14 @@ def why_no_mx() -> str | None:
 class Home:
     """A primary in a thread that refuses some. Until it is `patient`, busy recipients are deferred.
 
-    `at_body` is called with the number of each body that comes.
+    `at_body` is called with the number of each body that comes. It leaves DSNs to us (RFC 3461).
     """
 
     def __init__(self, port: int) -> None:
         self.patient = False
         self.at_body: Callable[[int], None] = lambda _: None
         self.bodies = 0
-        self._peer = Peer(port=port, behave=self._behave)
+        self._peer = Peer(("PIPELINING", "8BITMIME"), self._behave, port=port)
         self._unwanted: dict[int, bool] = {}
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
@@ -164,6 +166,18 @@ class Home:
             if self._unwanted[step.connection]:
                 return Reaction(AT_DOT)
         return None
+
+
+class Senders(Sink):
+    """The mail host of all senders. `at_mail` is called before a message that came is answered."""
+
+    def __init__(self) -> None:
+        super().__init__(25, host=MX_ADDRESS)
+        self.at_mail: Callable[[], None] = lambda: None
+
+    def take(self, got: Got) -> None:
+        super().take(got)
+        self.at_mail()
 
 
 def address(argument: str | bytes) -> str:
@@ -218,7 +232,7 @@ class Books:
         def by_client(case: Case) -> str:
             return case.kind.client
 
-        errors: list[BaseException] = []
+        errors: list[str] = []
         threads = []
         for source, group in groupby(sorted(cases, key=by_client), key=by_client):
             mine = list(group)
@@ -231,17 +245,16 @@ class Books:
             thread.join()
         assert not errors, errors
 
-    def _send(
-        self, port: int, source: str, cases: Sequence[Case], errors: list[BaseException]
-    ) -> None:
+    def _send(self, port: int, source: str, cases: Sequence[Case], errors: list[str]) -> None:
         try:
             for at in range(0, len(cases), _PER_CONNECTION):
                 with Wire(port, source=source) as wire:
-                    assert wire.say(f"EHLO {HELO}").startswith(b"250")
+                    greeted = wire.say(f"EHLO {HELO}")
+                    assert greeted.startswith(b"250"), greeted
                     for case in cases[at : at + _PER_CONNECTION]:
                         self._one(wire, case)
         except (OSError, AssertionError) as error:
-            errors.append(error)
+            errors.append(repr(error))
 
     def _one(self, wire: Wire, case: Case) -> None:
         notify = f" NOTIFY={case.kind.notify}" if case.kind.notify else ""
@@ -249,7 +262,7 @@ class Books:
         lines += [f"RCPT TO:<{local}@{case.domain}>{notify}" for local in case.locals]
         wire.send("".join(f"{line}\r\n" for line in (*lines, "DATA")).encode())
         sender, *recipients, data = (wire.reply().decode() for _ in range(len(lines) + 1))
-        assert sender.startswith("250"), sender
+        assert sender.startswith("250"), f"MAIL: {sender}"
         for local, reply in zip(case.locals, recipients, strict=True):
             if not reply.startswith("250"):
                 self.refused[case.number, local] = reply

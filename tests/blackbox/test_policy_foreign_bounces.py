@@ -24,9 +24,7 @@ NO_DELAY = '[policy]\ngreet_delay = "0s"\n'
 FLOOD = 500
 
 
-def send(
-    daemon: Daemon, count: int, to: str, *, sender: str = "", source: str = "127.0.0.1"
-) -> list[str]:
+def send(daemon: Daemon, count: int, to: str, *, sender: str = "", source: str = "") -> list[str]:
     """So many messages on one connection; what is said last of each."""
     said = []
     with Wire(daemon.port, source=source) as wire:

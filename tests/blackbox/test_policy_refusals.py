@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from email import message_from_bytes, policy
 
 import pytest
+from policy_daemon import MISSING, Site
 
 import policy_site as site
 from policy_site import (
@@ -23,120 +24,12 @@ from policy_site import (
     session_of,
     signed,
 )
-from tideover.testing import clamd as clamd_program
-from tideover.testing import nsd as nsd_program
-from tideover.testing import python_milter as milter_program
-from tideover.testing import rspamd as rspamd_program
-from tideover.testing import spamd as spamd_program
-from tideover.testing.clamd import EICAR, Clamd
-from tideover.testing.daemon import Daemon, free_port
-from tideover.testing.nsd import Nsd
-from tideover.testing.python_milter import PythonMilter
-from tideover.testing.rspamd import Rspamd
+from tideover.testing.clamd import EICAR, NAME
 from tideover.testing.sink import Sink
-from tideover.testing.spamd import GTUBE, Spamd
+from tideover.testing.spamd import GTUBE
 from wire import Wire
 
-_PROGRAMS = (clamd_program, nsd_program, milter_program, rspamd_program, spamd_program)
-_MISSING = "; ".join(why for one in _PROGRAMS if (why := one.why_missing()))
-pytestmark = [pytest.mark.interop, pytest.mark.skipif(bool(_MISSING), reason=_MISSING)]
-
-_MILTER = """\
-@Milter.noreply
-def hello(self, name):
-    return Milter.CONTINUE
-
-def header(self, name, value):
-    if (name, value) == ('Subject', 'lottery'):
-        self.setreply('550', '5.7.1', 'No lotteries here')
-        return Milter.REJECT
-    return Milter.CONTINUE
-"""
-_DOMAINS = {
-    "home.example": "",
-    "same.example": "",
-    "held.example": 'profile = "held"',
-    "dry.example": 'profile = "dry"',
-    "spamd.example": 'profile = "spamd"',
-}
-_CONFIG = """\
-[dns]
-servers = ["{dns}"]
-
-[policy]
-greet_delay = "500ms"
-
-[dns_lists."list.example"]
-weight = 10
-
-[limits]
-client = "80/1h"
-recipient = "60/1h"
-
-[rspamd]
-url = "{rspamd}"
-
-[clamav]
-socket = "{clamd}"
-
-[spamassassin]
-socket = "{spamd}"
-
-[milters.local]
-socket = "{milter}"
-
-[profiles.held]
-hold_score = 3
-reject_score = 20
-
-[profiles.dry]
-dry_run = ["dns-lists"]
-
-[profiles.spamd]
-checks = ["spamassassin"]
-
-[arc]
-domain = "mx2.example.org"
-selector = "a1"
-key_file = "{key}"
-"""
-
-
-class Site:
-    """The daemon, and the ports of the primaries of its further domains."""
-
-    def __init__(self, directory, stack):
-        nsd = Nsd(directory)
-        key = directory / "arc.pem"
-        site.serve(nsd, seal=site.keygen(key))
-        engines = [
-            Rspamd(directory, local={"actions.conf": 'quarantine { flags = ["no_threshold"]; }'}),
-            Clamd(directory),
-            Spamd(directory),
-            PythonMilter(directory, _MILTER),
-        ]
-        for one in (nsd, *engines):
-            stack.enter_context(one)
-        rspamd, clamd, spamd, milter = engines
-        self.primaries = {domain: free_port() for domain in _DOMAINS}
-        more = _CONFIG.format(
-            dns=nsd.endpoint, rspamd=rspamd.url, clamd=clamd.endpoint, spamd=spamd.endpoint,
-            milter=milter.address.endpoint, key=key,
-        )  # fmt: skip
-        for domain, settings in _DOMAINS.items():
-            more += (
-                f'[domains."{domain}"]\nprimary = ["127.0.0.1:{self.primaries[domain]}"]\n'
-                f'recipients = ["file:recipients"]\n{settings}\n'
-            )
-        self.daemon = Daemon(
-            directory / "daemon",
-            recipients="user\nfull\n",
-            smtp=f'proxy_protocol_from = ["{site.BALANCER}/32"]\n',
-            outbound='probe_interval = "200ms"\n',
-            more=more,
-        )
-        self.daemon.start()
-        stack.callback(self.daemon.kill)
+pytestmark = [pytest.mark.interop, pytest.mark.skipif(bool(MISSING), reason=MISSING)]
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +72,7 @@ REFUSALS = {
     ),
     "eicar": (
         lambda daemon: said(daemon, signed(mail(EICAR + b"\r\n"))),
-        "554 5.7.1", clamd_program.NAME, "clamav", "virus=reject", clamd_program.NAME,
+        "554 5.7.1", NAME, "clamav", "virus=reject", NAME,
     ),
     "listed": (
         lambda daemon: said(daemon, mail(sender=BOB), source=LISTED, sender=BOB),
@@ -298,6 +191,8 @@ def test_honest_mail_comes_home_with_what_was_found(world):
         for check in CHECKS:
             assert all(record["ms"] >= 0 for record in checks[check]), check
             assert f"    {check:<14} " in shown
+        for fact in ("pass signer.example", site.name_of(HONEST), "nothing found", "no action, "):
+            assert fact in shown
     assert checks["spf"][0]["evidence"]["mfrom"].startswith("pass signer.example")
     assert checks["dmarc"][0]["evidence"]["result"] == "pass"
     assert checks["reverse-dns"][0]["evidence"] == {"name": site.name_of(HONEST)}
@@ -385,10 +280,10 @@ def test_too_much_from_a_network_or_for_a_recipient_has_to_wait(daemon):
             assert wire.reply().startswith(b"250 ")
             return [wire.reply() for _ in recipients]
 
-    answers = many("127.2.0.1", ["full@example.com"] * 62)
+    answers = many("127.2.0.1", [f"full+{n}@example.com" for n in range(62)])
     assert {one[:4] for one in answers[:60]} == {b"250 "}
     assert code(answers[-1]) == "450 4.2.1"
-    answers += many("127.2.0.1", ["user@dry.example"] * 30)
+    answers += many("127.2.0.1", [f"user+{n}@dry.example" for n in range(30)])
     assert code(answers[-1]) == "450 4.7.1"
     assert b"Too much mail from your network" in answers[-1]
     with client(daemon) as wire:  # others are not concerned

@@ -13,10 +13,12 @@ HEAD = 'hostname = "mx2.example.org"\ndata_dir = "data"\n'
 FULL_OF_EXAMPLES = ("README.md", "docs/policy.md", "docs/milters.md", "docs/rspamd.md")
 
 
+EXAMPLE = re.compile(r"^```toml\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
 def examples(page):
-    return re.findall(
-        r"^```toml\n(.*?)^```", (ROOT / "docs" / page).read_text(), re.MULTILINE | re.DOTALL
-    )
+    """Those that are more than some lines of a table."""
+    return [text for text in EXAMPLE.findall((ROOT / page).read_text()) if "\n[" in f"\n{text}"]
 
 
 @pytest.mark.parametrize("page", FULL_OF_EXAMPLES)
@@ -34,7 +36,8 @@ def test_a_page_has_examples(page):
 )
 def test_an_example_is_a_valid_configuration(example, tmp_path):
     file = tmp_path / "tideover.toml"
-    file.write_text(example if "hostname =" in example else HEAD + example)
+    text = example if "hostname =" in example else HEAD + example
+    file.write_text(text.replace('user = "tideover"', ""))  # not every machine has it
     load(file)
 
 

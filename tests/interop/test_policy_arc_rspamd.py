@@ -33,6 +33,7 @@ def eom(self):
         self.addheader('X-Seen', 'by the milter')
         self.addheader('X-Below', 'all others', 3)
         self.chgheader('X-Wish', 1, 'fulfilled')
+        self.chgheader('Reply-To', 1, 'list@signer.example')
     return Milter.CONTINUE
 """
 _CONFIG = """\
@@ -149,12 +150,14 @@ def test_a_broken_chain_is_not_mended(way):
 
 @pytest.mark.parametrize("sets", [0, 1])
 def test_fields_that_filters_add_and_remove(way, sets):
-    message = signed(mail(header=b"X-Wish: 1\r\nX-Test-Edits: 1\r\n"))
+    header = b"X-Wish: 1\r\nX-Test-Edits: 1\r\nReply-To: ann@signer.example\r\n"
+    message = signed(mail(header=header))
     if sets:
         message = signing.arc_sealed(message, signing.rsa_key(), 1)
     got = way.home(message)
     for field in (b"\r\nX-Seen: by the milter\r\n", b"\r\nX-Below: all others\r\n",
-                  b"\r\nX-Wish: fulfilled\r\n", b"\r\nX-Plain: one\r\n"):  # fmt: skip
+                  b"\r\nX-Wish: fulfilled\r\n", b"\r\nX-Plain: one\r\n",
+                  b"\r\nReply-To: list@signer.example\r\n"):  # fmt: skip
         assert field in got.body
     assert b"X-Test-Edits" not in got.body
     valid(way.judge(got.body), instance=sets + 1)

@@ -13,9 +13,19 @@ from tideover.message.fields import HeaderSection
 from tideover.message.structured import Kind, pieces_of
 
 _FIELD: Final = b"authentication-results"
-_MAX: Final = 16 * 1024
+_MAX: Final = 16 * 1024  # octets of one that a trusted sealer wrote
+
+# All of them that a message comes with; nobody honest writes more.
+_MOST_FIELDS: Final = 50
+_MOST_OCTETS: Final = 64 * 1024
+_MOST_SPECIALS: Final = 1000  # parentheses, quotes and backslashes: each costs time
+_SPECIAL: Final = re.compile(rb'["()\\]')
+_ENDS: Final = {ord(end): " " for end in ";="}
 _STATEMENTS: Final = 50  # in one field; more are not looked at
 _CONTROLS: Final = dict.fromkeys([n for n in range(32) if chr(n) not in "\t\r\n"] + [127], None)
+_BEHIND: Final = re.compile(r"\.?(?:/?\d+)?(?:;|\Z)")  # a version may follow the name
+_COMMENT: Final = re.compile(rb"\([^()\\]*\)")
+_UNSEEN: Final = bytes(octet for octet in range(256) if not 33 <= octet <= 126)
 _PAIR: Final = re.compile(r"(?<![\w.-])([\w.-]+)(?:\s*/\s*\d+)?\s*=\s*([^\s=]*)", re.ASCII)
 
 
@@ -31,7 +41,11 @@ class Statement(Struct, frozen=True):
 
 def authserv_id_of(value: bytes) -> str:
     """The authserv-id of a field's value in lower case, "" when there is none (§2.5)."""
-    words = _uncommented(_text(value)).partition(";")[0].split(None, 1) or [""]
+    return _id_in(_uncommented(_text(value)))
+
+
+def _id_in(text: str) -> str:
+    words = text.partition(";")[0].split(None, 1) or [""]
     name = words[0].partition("/")[0].rstrip(".").lower()  # a version may follow
     if name.isascii():
         return name
@@ -42,17 +56,39 @@ def authserv_id_of(value: bytes) -> str:
 
 
 def forged(header: HeaderSection, hostname: str) -> Edits:
-    """The edits that remove each Authentication-Results field that claims to be ours (§5).
+    """The edits that remove each Authentication-Results field that claims to be ours (§5); or all
+    of them, when there are more than could be looked at.
 
-    To be applied before all others: occurrences are those of the section as it came. The lowest
-    goes first, so that the numbers of those above stay right.
+    Occurrences are those of the section as it came. The lowest goes first, so that the numbers of
+    those above stay right.
     """
+    values = [field.value for field in header.all(_FIELD)]
+    if (
+        len(values) > _MOST_FIELDS
+        or sum(map(len, values)) > _MOST_OCTETS
+        or sum(len(_SPECIAL.findall(value)) for value in values) > _MOST_SPECIALS
+    ):
+        return (Remove(_FIELD),)
     found = [
-        Remove(field.name, occurrence)
-        for occurrence, field in enumerate(header.all(_FIELD), start=1)
-        if _claims(field.value, hostname.lower())
+        Remove(_FIELD, occurrence)
+        for occurrence, value in enumerate(values, start=1)
+        if _claims(value, hostname.lower())
     ]
     return tuple(reversed(found))
+
+
+def may_hold_forged(text: bytes, hostname: str) -> bool:
+    """Whether text that is no header section, but that somebody could take for one, may have an
+    Authentication-Results field in our name. In doubt it does.
+    """
+    name = hostname.lower().encode()
+    lower = text.lower()
+    plain = lower.translate(None, _UNSEEN)
+    if _FIELD not in plain:
+        return False
+    if name in plain or plain.count(b"(") > _MOST_SPECIALS:
+        return True
+    return name in _COMMENT.sub(b"", lower).translate(None, _UNSEEN)
 
 
 def statements_of(text: str) -> tuple[Statement, ...]:
@@ -65,23 +101,32 @@ def statements_of(text: str) -> tuple[Statement, ...]:
 
 
 def _claims(value: bytes, hostname: str) -> bool:
-    if authserv_id_of(value) == hostname:
-        return True
     text = _text(value)
-    return pieces_of(text).odd and hostname in text.lower()
+    spaced, joined = _uncommented(text), _uncommented(text, between="")
+    if hostname in (_id_in(spaced), _id_in(joined)):
+        return True
+    flat = "".join(joined.split()).lower()
+    if pieces_of(text).odd:
+        return hostname in text.lower() or hostname in flat
+    # white space within the name: some readers leave it out
+    return flat.startswith(hostname) and _BEHIND.match(flat, len(hostname)) is not None
 
 
 def _text(value: bytes) -> str:
-    return value[:_MAX].decode("utf-8", "surrogateescape").translate(_CONTROLS)
+    return value.decode("utf-8", "surrogateescape").translate(_CONTROLS)
 
 
-def _uncommented(text: str) -> str:
-    """The text without comments; in quoted strings, what would end a statement is left out."""
-    return "".join(
-        {
-            Kind.TEXT: piece.value,
-            Kind.QUOTED: piece.value.replace(";", " ").replace("=", " "),
-            Kind.COMMENT: " ",
-        }[piece.kind]
-        for piece in pieces_of(text).pieces
-    )
+def _uncommented(text: str, *, between: str = " ") -> str:
+    """The text with `between` in place of comments; in quoted strings, what would end a statement
+    is left out.
+    """
+    parts = []
+    for piece in pieces_of(text).pieces:
+        match piece.kind:
+            case Kind.TEXT:
+                parts.append(piece.value)
+            case Kind.QUOTED:
+                parts.append(piece.value.translate(_ENDS))
+            case Kind.COMMENT:
+                parts.append(between)
+    return "".join(parts)

@@ -40,8 +40,9 @@ async def evaluate(
 ) -> DmarcResult:
     """DMARC of one author domain (lower-case A-labels). Never raises.
 
-    Of SPF only the MAIL FROM identity counts (§4.4.2), of DKIM no key in test mode (RFC 6376
-    §3.6.1). It does not suspend when all names are in the cache.
+    Of SPF only the MAIL FROM identity counts (§4.4.2). Of DKIM neither a key in test mode counts
+    (RFC 6376 §3.6.1) nor a signature that leaves open what readers see (§8.2, §8.15): anybody can
+    add that to a message that was signed once. It does not suspend when all names are in the cache.
     """
     try:
         return await _evaluated(author_domain, spf, dkim, names)
@@ -146,7 +147,7 @@ async def _evaluated(
             result="permerror", domain=author, record_domain=at, reason="the record is broken"
         )
     by_spf = [result for result in spf if result.scope == "mfrom"]
-    by_dkim = [result for result in dkim if not result.testing]
+    by_dkim = [result for result in dkim if result.speaks or result.result == "temperror"]
     methods = (("spf", by_spf, record.strict_spf), ("dkim", by_dkim, record.strict_dkim))
     speaks = {
         method: await _speaks(results, author, names, strict=strict)

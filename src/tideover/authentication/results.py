@@ -28,7 +28,8 @@ class DkimResult(Struct, frozen=True, kw_only=True):
     `result` is pass, fail, neutral, policy, temperror or permerror; `domain` is d=, `selector` s=,
     `identity` i= (its domain at least), `algorithm` a=; `signature` the beginning of b= (RFC 6008).
     `testing`: the key says t=y, so a pass proves nothing (RFC 6376 §3.6.1). A pass has a `reason`
-    where there is something to be said against it: the body goes on after l= (§8.2).
+    where there is something to be said against it: the body goes on after l= (§8.2), or a field
+    stands above the signed one of its name (§8.15).
     """
 
     result: str
@@ -39,6 +40,11 @@ class DkimResult(Struct, frozen=True, kw_only=True):
     signature: str = ""
     testing: bool = False
     reason: str = ""
+
+    @property
+    def speaks(self) -> bool:
+        """Whether the domain vouches for the message as readers see it."""
+        return self.result == "pass" and not self.testing and not self.reason
 
 
 class ArcResult(Struct, frozen=True, kw_only=True):

@@ -7,6 +7,8 @@ from typing import Final
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _FOLDS: Final = dict.fromkeys(map(ord, "\t\r\n"))
 _MAX: Final = 16 * 1024
+_MOST: Final = 100
+_SHOWN: Final = 40  # characters of a tag's name in an error
 
 
 class TagError(ValueError):
@@ -17,10 +19,12 @@ def parse_tags(octets: bytes) -> dict[str, str]:
     """Values by tag, in their order, without the white space around them.
 
     Raises:
-        TagError: bad syntax, a tag that is there twice, or more than 16 KiB.
+        TagError: bad syntax, a tag that is there twice, more than 100 tags or 16 KiB.
     """
     if len(octets) > _MAX:
         raise TagError(f"a tag list of more than {_MAX} octets")
+    if octets.count(b";") > _MOST:
+        raise TagError(f"more than {_MOST} tags")
     try:
         text = octets.decode()
     except UnicodeDecodeError:
@@ -37,7 +41,7 @@ def parse_tags(octets: bytes) -> dict[str, str]:
         if not equals or not _NAME.fullmatch(name):
             raise TagError("a part of the tag list is no tag")
         if name in tags:
-            raise TagError(f"{name}= is there twice")
+            raise TagError(f"{name[:_SHOWN]}= is there twice")
         tags[name] = value.strip()
     return tags
 

@@ -14,7 +14,7 @@ from tideover.config.sources import (
     broken_details,
     broken_list_of_domains,
 )
-from tideover.config.values import source_beside
+from tideover.config.values import parse_domain, source_beside
 
 # A unix socket's address has 107 octets; "/control.sock" and a spare come off (control.server).
 _LONGEST_DATA_DIR = 90
@@ -29,6 +29,7 @@ def contradictions(config: Config, table: Table, base: str, rules: SourceRules) 
         for at, allowed in part(config):
             yield Flaw(at=at, allowed=allowed)
     yield from _sources(config, table, base)
+    yield from _dns_lists(table)
     for index, allowed in rules.broken_in(config.discover.recipients):
         if "discover" in table:
             yield Flaw(at=("discover", "recipients", index), allowed=allowed)
@@ -85,6 +86,15 @@ def _sources(config: Config, table: Table, base: str) -> Iterator[Flaw]:
         for key, allowed in broken_details(name, given, config.sources[name]):
             yield Flaw(at=("sources", written, key) if key else ("sources", written),
                        allowed=allowed)  # fmt: skip
+
+
+def _dns_lists(table: Table) -> Iterator[Flaw]:
+    seen: set[str] = set()
+    for written in table.get("dns_lists", {}):
+        zone = parse_domain(written)
+        if zone in seen:
+            yield Flaw(at=("dns_lists", written), allowed=f"this list is there already (as {zone})")
+        seen.add(zone)
 
 
 def _user_exists(name: str) -> bool:

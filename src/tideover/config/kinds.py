@@ -26,6 +26,7 @@ from tideover.config.policy_values import (
     parse_list_codes,
     parse_rate,
     parse_score,
+    parse_selector,
     parse_socket,
 )
 from tideover.config.values import (
@@ -127,6 +128,7 @@ Socket = Annotated[
     Kind("socket", '"127.0.0.1:3310", "unix:/run/clamav/clamd.ctl"'),
 ]
 HttpUrl = Annotated[str, AfterValidator(parse_http_url), Kind("URL", '"http://127.0.0.1:11333"')]
+Selector = Annotated[str, AfterValidator(parse_selector), Kind("selector", '"arc2026"')]
 CheckName = Annotated[str, AfterValidator(parse_check), Kind("check", '"spf", "helo"')]
 ListCodes = Annotated[
     tuple[ListCode, ...],

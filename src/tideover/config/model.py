@@ -23,6 +23,7 @@ from tideover.config.kinds import (
     Primary,
     PublicKey,
     Resolver,
+    Selector,
     Size,
     SourceName,
     Switch,
@@ -345,7 +346,7 @@ class Domain:
         Text | None, doc("Settings id that rspamd is given for this domain.")
     ] = None
     arc_selector: Annotated[
-        Text | None, doc("Selector of this domain's own ARC key; needs arc_key_file.")
+        Selector | None, doc("Selector of this domain's own ARC key; needs arc_key_file.")
     ] = None
     arc_key_file: Annotated[
         File | None,

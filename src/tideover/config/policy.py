@@ -18,6 +18,7 @@ from tideover.config.kinds import (
     Network,
     Rate,
     Score,
+    Selector,
     Size,
     Socket,
     Text,
@@ -222,5 +223,5 @@ class Arc:
     __pydantic_config__ = STRICT
 
     domain: Annotated[Hostname | None, doc("Domain in whose name we seal (d=).")] = None
-    selector: Annotated[Text | None, doc("Selector (s=) of the key in DNS.")] = None
+    selector: Annotated[Selector | None, doc("Selector (s=) of the key in DNS.")] = None
     key_file: Annotated[File | None, doc("PEM file with the private key.")] = None

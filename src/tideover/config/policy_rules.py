@@ -2,9 +2,15 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from tideover.config.model import Config, Domain
+from tideover.config.policy import Profile
 from tideover.config.sources import Trouble
+from tideover.config.values import write_duration
+
+_PATIENCE: Final = {"greet_delay": 60.0, "stage_timeout": 240.0, "message_timeout": 540.0}
+"""Seconds that may be set at most: a minute less than clients have to wait, or far less."""
 
 
 class PolicyRules:
@@ -30,14 +36,32 @@ def broken_policy(config: Config) -> Iterator[Trouble]:
     missing = [key for key, value in arc.items() if value is None]
     if missing and len(missing) < len(arc):
         yield ("arc",), f"a seal needs domain, selector and key_file; missing: {', '.join(missing)}"
+    for key, most in _PATIENCE.items():
+        if getattr(config.policy, key) > most:
+            reason = "clients do not wait longer (RFC 5321 §4.5.3.2)"
+            yield ("policy", key), f"at most {write_duration(most)}: {reason}"
+    if config.greylist.window <= config.greylist.delay:
+        yield ("greylist", "window"), "it must be more than greylist.delay, or nobody gets in"
     for name, profile in config.profiles.items():
-        for check in profile.dry_run:
-            if check not in profile.checks:
-                yield ("profiles", name, "dry_run"), f"{check} does not run: it is not in checks"
+        for key, allowed in _broken_profile(profile):
+            yield ("profiles", name, key), allowed
+
+
+def _broken_profile(profile: Profile) -> Iterator[tuple[str, str]]:
+    for check in profile.dry_run:
+        if check not in profile.checks:
+            yield "dry_run", f"{check} does not run: it is not in checks"
+    harsher, bound = "reject_score", profile.reject_score
+    for key, score in (("defer_score", profile.defer_score), ("hold_score", profile.hold_score)):
+        if score is None:
+            continue
+        if score >= bound:
+            yield key, f"it must be less than {harsher} ({bound:g}), or it never counts"
+        harsher, bound = key, score
 
 
 def key_files(config: Config) -> Iterator[tuple[str, Path]]:
-    """Every file with a key or password that policy needs, and the setting that names it."""
+    """Every file with a key or password that policy needs, and the first setting that names it."""
     named = [("arc.key_file", config.arc.key_file),
              ("rspamd.password_file", config.rspamd.password_file)]  # fmt: skip
     for name, profile in config.profiles.items():
@@ -45,4 +69,5 @@ def key_files(config: Config) -> Iterator[tuple[str, Path]]:
                   (f"profiles.{name}.srs_key_file", profile.srs_key_file)]  # fmt: skip
     named += [(f'domains."{name}".arc_key_file', domain.arc_key_file)
               for name, domain in config.domains.items()]  # fmt: skip
-    yield from ((key, file) for key, file in named if file is not None)
+    first = {file: key for key, file in reversed(named) if file is not None}
+    yield from ((key, file) for file, key in reversed(first.items()))

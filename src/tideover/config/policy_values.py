@@ -176,9 +176,9 @@ def parse_selector(value: str) -> str:
     """The selector of a key (RFC 6376 §3.1): a part of a name in DNS."""
     if len(value) > _LONGEST_SELECTOR or not _SELECTOR.fullmatch(value):
         raise ValueError('a selector is written like "arc2026": letters, digits, hyphens, dots')
-    return value.lower()
+    return value
 
 
 def _near(name: object) -> str:
     near = get_close_matches(str(name), FINDINGS, n=3, cutoff=0.4)
-    return f"near to it: {', '.join(near)}" if near else "docs/policy.md lists them"
+    return f"near to it: {', '.join(near)}" if near else "docs/reference/findings.md lists them"

@@ -321,6 +321,8 @@ class Connection(asyncio.Protocol):
         """Look at the time again after `delay` seconds, or sooner: a body may begin meanwhile,
         which has shorter limits.
         """
+        if self._timer is not None:
+            self._timer.cancel()
         delay = min(delay, self._smtp.data_timeout, RATE_GRACE / 2)
         self._timer = self._loop.call_later(delay, self._check_time)
 

@@ -78,7 +78,7 @@ class Dialogue:
         """Answer an event, now or when what it needs is there."""
         match event:
             case RcptTo():
-                self._answer_when_known(self._current.add_recipient(event, self._trapped))
+                self._answer_when_known(self._current.add_recipient(event))
             case MailFrom():
                 self._begin(event)
             case BodyStart(chunking=chunking):
@@ -132,7 +132,9 @@ class Dialogue:
             self._transaction.close()
         if self.client.protocol == "SMTP" and self._session.buffered:
             self._policy.pipelined()  # HELO offers no PIPELINING
-        self._transaction = Transaction(self._house, self.client, event, self._policy)
+        self._transaction = Transaction(
+            self._house, self.client, event, self._policy, self.honeypots
+        )
         self._answer(self._transaction.check_sender())
 
     def _hello(self, name: str, *, extended: bool) -> None:
@@ -168,10 +170,6 @@ class Dialogue:
             self._answer(refusal)
         else:
             self._wait(refusal, self._judged)
-
-    def _trapped(self) -> int:
-        """Honeypots that the session wrote to before this transaction."""
-        return self.honeypots
 
     def _count_honeypots(self) -> None:
         """Those of the transaction before: a fact on the session, for whoever judges the client."""
@@ -234,14 +232,10 @@ class Dialogue:
     def _judged(self, future: "asyncio.Future[Reply | None]") -> None:
         """What policy says of the message. Whoever has gone meanwhile will come again with it."""
         self._waited()
+        refusal = future.result()
         if self._line.gone:
-            future.exception()  # nobody is left to hear of it
             self._current.close()
             return
-        try:
-            refusal = future.result()
-        except SpoolError as error:
-            refusal = self._current.commit_failed(error)
         if refusal is None:
             self._wait(self._current.commit(), self._committed)
             return

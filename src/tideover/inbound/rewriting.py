@@ -17,19 +17,22 @@ async def first_fields(body: Body) -> HeaderSection:
     Raises:
         OSError: the copy on disk can't be read.
     """
-    head = b""
+    head: list[bytes] = []
+    length = 0
     pieces = body.whole
     if pieces is not None:
         for piece in pieces:
-            head += piece
-            if b"\r\n\r\n" in piece or len(head) > LONGEST:
+            head.append(piece)
+            length += len(piece)
+            if b"\r\n\r\n" in piece or length > LONGEST:
                 break
     else:
         async for piece in body.read():
-            head += piece
-            if len(head) > LONGEST:
+            head.append(piece)
+            length += len(piece)
+            if length > LONGEST:
                 break
-    return parse_header(head, whole=len(head) == body.size)
+    return parse_header(b"".join(head), whole=length == body.size)
 
 
 async def rewritten(body: Body, header: HeaderSection, edits: Edits) -> AsyncIterator[bytes]:

@@ -5,19 +5,16 @@ Invariants: I1, success is only ever a spool's Receipt. I6, whatever ends a tran
 aborts its intake, so nothing half written stays.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from typing import Final
 
 from msgspec.structs import replace
 
-from tideover.config.model import Domain
 from tideover.eager import run
-from tideover.events.policy_records import CheckFailed
-from tideover.events.recipient_records import HoneypotHit, MessageSwallowed
-from tideover.events.records import CommandRefused, MessageAccepted, MessageRefused
 from tideover.inbound.admission import TROUBLE, reply_to, spool_error
 from tideover.inbound.house import House
 from tideover.inbound.rewriting import first_fields, rewritten
+from tideover.inbound.transaction_log import TransactionLog
 from tideover.message.edits import changes_header
 from tideover.message.envelope import Client, Envelope, NewMessage, Recipient
 from tideover.message.fields import HeaderSection
@@ -32,29 +29,27 @@ from tideover.recipients.interface import Verdict as Known
 from tideover.smtp.events import MailFrom, RcptTo
 from tideover.smtp.receipt import Receipt
 from tideover.smtp.replies import Reply, reply
-from tideover.spool.interface import Intake, SpoolError, SpoolUnavailable
+from tideover.spool.interface import Intake, SpoolError
 
 MAX_HOPS: Final = 100
 """RFC 5321 §6.3: a large threshold, at least 100, tells a loop from a long way."""
 
 LOOP = reply(554, "5.4.6", "Too many hops; this message is going in circles")
 TOO_LARGE = reply(552, "5.3.4", "Message too large for this recipient")
-ANY_DOMAIN: Final = Domain(primary=(), recipients=())
-"""Settings of a domain that was lost between two steps."""
-
 APART = reply(452, "4.5.3", "This recipient takes another size; send it apart")
 
 
 class Transaction:
     """State of one transaction. `failure` is what its end will be answered whatever follows."""
 
-    __slots__ = ("_client", "_copy", "_house", "_intake", "_mail", "_max_size", "_policy",
-                 "_recipients", "_sender", "_trace", "_verdict", "failure", "honeypots",
-                 "queue_id", "size")  # fmt: skip
+    __slots__ = ("_client", "_copy", "_house", "_intake", "_log", "_mail", "_max_size", "_policy",
+                 "_recipients", "_sender", "_trace", "_trapped", "_verdict", "failure",
+                 "honeypots", "queue_id", "size")  # fmt: skip
 
     def __init__(
-        self, house: House, client: Client, mail: MailFrom, session: SessionPolicy
+        self, house: House, client: Client, mail: MailFrom, session: SessionPolicy, trapped: int
     ) -> None:
+        """Begin. `trapped` says how many honeypots the session wrote to before."""
         self._house = house
         self._client = client
         self._mail = mail.parameters
@@ -65,10 +60,12 @@ class Transaction:
         self._max_size: int | None = None
         self._verdict = Verdict()
         self._trace = b""
+        self._trapped = trapped
         self.honeypots: list[str] = []
         self.size = 0
         self.queue_id = house.spool.new_id(house.clock())
         self.failure: Reply | None = None
+        self._log = TransactionLog(house.sink, client, self.queue_id, self._sender)
         self._policy = TransactionPolicy(
             session, sender=self._sender, smtputf8=mail.parameters.smtputf8
         )
@@ -77,13 +74,10 @@ class Transaction:
         """Whether mail can be taken at all now."""
         return self._house.admission.refusal(self._mail.size or 0)
 
-    def add_recipient(
-        self, event: RcptTo, trapped: Callable[[], int] = lambda: 0
-    ) -> Awaitable[Reply | None] | Reply | None:
+    def add_recipient(self, event: RcptTo) -> Awaitable[Reply | None] | Reply | None:
         """Take a recipient in, or say why not (I8: only addresses of configured domains).
 
-        Awaitable where a source has to be asked first, or a check is not done. `trapped` tells how
-        many honeypots the session wrote to before this transaction.
+        Awaitable where a source has to be asked first, or a check is not done.
         """
         house, mailbox = self._house, event.recipient
         address, domain = mailbox.text, mailbox.domain
@@ -92,25 +86,26 @@ class Transaction:
             address = f"{mailbox.text}@{domain}"
         finding = house.directory.lookup(mailbox.local, domain)
         if isinstance(finding, Finding):
-            return self._judge(event, address, finding, trapped)
-        return self._judge_later(event, address, finding, trapped)
+            return self._judge(event, address, finding)
+        return self._judge_later(event, address, finding)
 
     async def _judge_later(
-        self, event: RcptTo, address: str, finding: Awaitable[Finding], trapped: Callable[[], int]
+        self, event: RcptTo, address: str, finding: Awaitable[Finding]
     ) -> Reply | None:
         try:
             found = await finding
         except Exception as error:  # a bug in a source must not cost the client its session
             found = Finding(verdict=Known.DEFER, reason=f"a bug: {type(error).__name__}")
-        answer = self._judge(event, address, found, trapped)
+        answer = self._judge(event, address, found)
         return answer if answer is None or isinstance(answer, Reply) else await answer
 
     def _judge(
-        self, event: RcptTo, address: str, finding: Finding, trapped: Callable[[], int]
+        self, event: RcptTo, address: str, finding: Finding
     ) -> Awaitable[Reply | None] | Reply | None:
         """Act on what is known of a recipient, then ask policy."""
         if finding.confidence is Confidence.HONEYPOT:
-            self._trapped(address, finding)
+            self.honeypots.append(address)
+            self._log.trapped(address, finding.source or "")
         refusal = answer(finding)
         limit = finding.max_size
         if refusal is None and limit is not None and (self._mail.size or 0) > limit:
@@ -118,10 +113,11 @@ class Transaction:
         elif refusal is None and self._goes_apart(finding):
             refusal = APART
         if refusal is not None:
-            self._refuse_recipient(address, refusal, finding)
+            reason = finding.reason or finding.confidence.value
+            self._log.recipient_refused(address, refusal, reason)
             return refusal
-        if finding.verdict is Known.SWALLOW:
-            return None
+        if finding.verdict is Known.SWALLOW or address.lower() in self._recipients:
+            return None  # the same mailbox named twice gets the message once
         recipient = Recipient(
             address=address,
             domain=finding.domain,
@@ -129,10 +125,7 @@ class Transaction:
             orcpt=event.parameters.orcpt,
         )
         verdict = self._policy.recipient(
-            recipient,
-            event.recipient.local,
-            self._house.config.domains.get(finding.domain, ANY_DOMAIN),
-            trapped() + len(self.honeypots),
+            recipient, event.recipient.local, self._trapped + len(self.honeypots)
         )
         if verdict is None or isinstance(verdict, Reply):
             return self._take(recipient, finding, verdict)
@@ -145,13 +138,12 @@ class Transaction:
 
     def _take(self, recipient: Recipient, finding: Finding, refusal: Reply | None) -> Reply | None:
         if refusal is not None:
-            self._refuse_recipient(recipient.address, refusal, finding, "policy")
+            self._log.recipient_refused(recipient.address, refusal, "policy")
             return refusal
         limit = finding.max_size
         if limit is not None:
             self._max_size = limit if self._max_size is None else min(limit, self._max_size)
-        # the same mailbox named twice gets the message once
-        self._recipients.setdefault(recipient.address.lower(), recipient)
+        self._recipients[recipient.address.lower()] = recipient
         return None
 
     def _goes_apart(self, finding: Finding) -> bool:
@@ -163,34 +155,6 @@ class Transaction:
             and bool(self._recipients)
             and finding.verdict is Known.ACCEPT
             and finding.max_size != self._max_size
-        )
-
-    def _trapped(self, address: str, finding: Finding) -> None:
-        """Note that the client wrote to a honeypot: a fact for whoever judges it later."""
-        self.honeypots.append(address)
-        self._house.sink(
-            HoneypotHit(
-                session=self._client.session,
-                client=self._client.address,
-                sender=self._sender,
-                recipient=address,
-                source=finding.source or "",
-            )
-        )
-
-    def _refuse_recipient(
-        self, address: str, refusal: Reply, finding: Finding, reason: str = ""
-    ) -> None:
-        self._house.sink(
-            CommandRefused(
-                session=self._client.session,
-                client=self._client.address,
-                command="RCPT",
-                sender=self._sender,
-                recipient=address,
-                reply=str(refusal),
-                reason=reason or finding.reason or finding.confidence.value,
-            )
         )
 
     def start_body(self) -> Awaitable[Reply | None] | Reply | None:
@@ -247,11 +211,7 @@ class Transaction:
         self.abort()
 
     def judge(self) -> Awaitable[Reply | None] | Reply | None:
-        """The body is complete: whether the message is taken. Then `commit` it.
-
-        Raises:
-            SpoolError: from the awaitable, when the message could not be read or written again.
-        """
+        """The body is complete: whether the message is taken. Then `commit` it. Never raises."""
         if self.failure is not None or self._intake is None or self._copy is None:
             self.abort()
             return self.refused(self.failure or TROUBLE, self._why_refused())
@@ -260,16 +220,16 @@ class Transaction:
     async def _judge_whole(self, intake: Intake, copy: BodyCopy) -> Reply | None:
         try:
             return await self._judge_message(intake, copy)
+        except SpoolError as error:
+            return self.commit_failed(error)
         except OSError as error:
-            raise spool_error(error) from error
-        except Exception as error:
-            raise SpoolUnavailable(f"a bug: {self.failed(error)}") from error
+            return self.commit_failed(spool_error(error))
+        except Exception as error:  # nobody may lose a message, or an answer, by a bug
+            self.abort()
+            return self.refused(self.failed(error), "a bug")
 
     async def _judge_message(self, intake: Intake, copy: BodyCopy) -> Reply | None:
         header = await first_fields(copy)
-        if sum(1 for _ in header.all(b"received")) > MAX_HOPS:
-            self.abort()
-            return self.refused(LOOP, "loop")
         self._trace = received(
             self.queue_id, self._envelope, self._client,
             hostname=self._house.config.hostname, time=self._house.clock(),
@@ -286,6 +246,10 @@ class Transaction:
         if self._verdict.reply is not None:
             self.abort()
             return self.refused(self._verdict.reply, f"policy: {self._verdict.because}")
+        # whatever a profile leaves out: a loop ends here
+        if sum(1 for _ in header.all(b"received")) > MAX_HOPS:
+            self.abort()
+            return self.refused(LOOP, "loop")
         if changes_header(self._verdict.edits):
             await self._write_again(intake, copy, header)
         return None
@@ -334,40 +298,18 @@ class Transaction:
 
     def swallow(self) -> None:
         """The body has come, and nobody wants it: say so in the log."""
-        self._house.sink(
-            MessageSwallowed(
-                session=self._client.session,
-                client=self._client.address,
-                message=self.queue_id,
-                sender=self._sender,
-                recipients=tuple(self.honeypots),
-                size=self.size,
-            )
-        )
+        self._log.swallowed(self.honeypots, self.size)
 
     def _why_refused(self) -> str:
         return "size" if self.failure is TOO_LARGE else "spool"
 
     def accepted(self) -> None:
         """The spool holds the message: tell the log, and those who bring it home."""
-        house, client = self._house, self._client
         recipients = self._recipients.values()
         self._policy.taken()
-        house.sink(
-            MessageAccepted(
-                message=self.queue_id,
-                session=client.session,
-                client=client.address,
-                helo=client.helo,
-                protocol=client.protocol,
-                sender=self._sender,
-                recipients=tuple([r.address for r in recipients]),
-                size=self._intake.size if self._intake else 0,
-                tls=client.tls,
-                held=self._verdict.held,
-            )
-        )
-        house.on_accepted({r.domain for r in recipients})
+        size = self._intake.size if self._intake is not None else 0
+        self._log.accepted(recipients, size, self._verdict.held)
+        self._house.on_accepted({one.domain for one in recipients})
         self._intake = None  # it is the spool's now
         self.close()
 
@@ -378,17 +320,7 @@ class Transaction:
 
     def refused(self, why: Reply, reason: str) -> Reply:
         """Log that the message as a whole was not taken."""
-        self._house.sink(
-            MessageRefused(
-                session=self._client.session,
-                client=self._client.address,
-                message=self.queue_id,
-                sender=self._sender,
-                recipients=tuple(r.address for r in self._recipients.values()),
-                reply=str(why),
-                reason=reason,
-            )
-        )
+        self._log.refused(self._recipients.values(), why, reason)
         return why
 
     def abort(self) -> None:
@@ -402,8 +334,7 @@ class Transaction:
 
     def failed(self, error: BaseException) -> Reply:
         """A bug of ours must not cost the client its session, nor anybody the message."""
-        reason = f"{type(error).__name__}: {error}"[:200]
-        self._house.sink(CheckFailed(check="transaction", reason=reason))
+        self._log.failed(error)
         return TROUBLE
 
     def leave(self) -> None:

@@ -1,7 +1,8 @@
 """Addresses of clients: one spelling each, and the networks that they lie in."""
 
 from collections.abc import Sequence
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 Network = IPv4Network | IPv6Network
 
@@ -18,5 +19,10 @@ def within(address: str, networks: Sequence[Network]) -> bool:
     """Whether the address lies in one of the networks."""
     if not networks:
         return False
-    parsed = ip_address(address)
+    parsed = _parsed(address)
     return any(parsed in network for network in networks if network.version == parsed.version)
+
+
+@lru_cache(maxsize=4096)  # one client is looked at many times
+def _parsed(address: str) -> IPv4Address | IPv6Address:
+    return ip_address(address)

@@ -36,7 +36,13 @@ class Change(Struct, frozen=True):
     value: bytes
 
 
-Edit = Add | Remove | Change
+class Drop(Struct, frozen=True):
+    """Remove this very field of the section, wherever it stands by now, if it is still there."""
+
+    field: Field
+
+
+Edit = Add | Remove | Change | Drop
 Edits = tuple[Edit, ...]
 
 
@@ -54,6 +60,13 @@ def changes_header(edits: Iterable[Edit]) -> bool:
 
 def edited(section: HeaderSection, edits: Iterable[Edit]) -> bytes:
     """The fields of the section after the edits, in their order; without the empty line."""
+    return b"".join(_ended(field.raw) for field in fields_after(section, edits))
+
+
+def fields_after(section: HeaderSection, edits: Iterable[Edit]) -> list[Field]:
+    """The fields of the section after the edits. Those that nothing was done to are the same
+    objects.
+    """
     fields: list[Field] = list(section.fields)
     for edit in edits:
         match edit:
@@ -67,7 +80,9 @@ def edited(section: HeaderSection, edits: Iterable[Edit]) -> bytes:
             case Change(name, occurrence, value):
                 if (at := _find(fields, name, occurrence)) is not None:
                     fields[at] = Field(name, value, _line(name, value))
-    return b"".join(_ended(field.raw) for field in fields)
+            case Drop(field):
+                fields = [one for one in fields if one is not field]
+    return fields
 
 
 def _find(fields: list[Field], name: bytes, occurrence: int) -> int | None:

@@ -3,9 +3,17 @@
 Nothing is decoded or mended here: names and values are the octets that came.
 """
 
+import re
 from collections.abc import Iterator
+from typing import Final
 
 from msgspec import Struct
+
+MOST_FIELDS: Final = 2000
+"""So many fields of a section are looked at."""
+
+_LINE_END: Final = re.compile(rb"\r\n(?![ \t])")  # that folds nothing
+_NAME: Final = re.compile(rb"[!-9;-~]+")  # RFC 5322 §3.6.8: printable US-ASCII but the colon
 
 
 class Field(Struct, frozen=True):
@@ -29,7 +37,7 @@ class HeaderSection(Struct, frozen=True):
     `length` are the octets of the section with the empty line that ends it; all of the message
     when there is none (`ended` tells). `broken` are lines that are no field: they end the section,
     as other servers and filters read it.
-    `complete` is False when the section is longer than what was looked at.
+    `complete` is False when the section is longer than what was looked at, or has more fields.
     """
 
     fields: tuple[Field, ...]
@@ -58,6 +66,8 @@ def parse_header(head: bytes, *, whole: bool) -> HeaderSection:
     while start < end:
         if head.startswith(b"\r\n", start):
             return HeaderSection(tuple(fields), start + 2, ended=True)
+        if len(fields) == MOST_FIELDS:
+            return HeaderSection(tuple(fields), start, complete=False)
         stop = _field_end(head, start)
         if stop is None:
             if not whole:
@@ -65,7 +75,7 @@ def parse_header(head: bytes, *, whole: bool) -> HeaderSection:
             stop = end
         name, colon, value = head[start:stop].partition(b":")
         bare = name.rstrip(b" \t")
-        if not colon or not bare or not _is_name(bare):
+        if not colon or not _NAME.fullmatch(bare):
             return HeaderSection(tuple(fields), start, broken=1)
         raw = head[start:stop]
         fields.append(Field(bare, value.removesuffix(b"\r\n"), raw))
@@ -75,15 +85,5 @@ def parse_header(head: bytes, *, whole: bool) -> HeaderSection:
 
 def _field_end(head: bytes, start: int) -> int | None:
     """Where the field that begins at `start` ends, its folded lines included; None: not seen."""
-    at = start
-    while True:
-        at = head.find(b"\r\n", at) + 2
-        if at == 1 or at >= len(head):
-            return None
-        if head[at] not in b" \t":
-            return at
-
-
-def _is_name(name: bytes) -> bool:
-    """RFC 5322 §3.6.8: printable US-ASCII but the colon."""
-    return all(33 <= octet <= 126 for octet in name)
+    found = _LINE_END.search(head, start)
+    return None if found is None or found.end() == len(head) else found.end()

@@ -5,7 +5,7 @@ Nothing is refused. Where readers are known to disagree about what is quoted, th
 """
 
 import re
-from enum import Enum, auto
+from enum import StrEnum, auto
 from typing import Final
 
 from msgspec import Struct
@@ -14,7 +14,7 @@ _SPECIAL: Final = re.compile(r'["()\\]')
 _PAIR: Final = re.compile(r"\\(.)", re.DOTALL)
 
 
-class Kind(Enum):
+class Kind(StrEnum):
     """What a piece is. TEXT is all that is neither quoted nor a comment."""
 
     TEXT = auto()

@@ -11,6 +11,8 @@ from tideover.config.model import Config
 from tideover.message.envelope import Recipient
 from tideover.recipients.names import base_of, base_pattern, local_key
 
+_QUOTED: Final = re.compile(r'"(.*)"', re.DOTALL)
+_PAIR: Final = re.compile(r"\\(.)", re.DOTALL)
 _WORD: Final = re.compile(r"[a-z0-9]+")
 _SRS0: Final = re.compile(r"srs0[-+=]([^=]*)=([^=]*)=(.*)", re.DOTALL)
 _SRS1: Final = re.compile(r"srs1[-+=]([^=]*)=([^=]*)=[-+=]([^=]*)=([^=]*)=(.*)", re.DOTALL)
@@ -37,8 +39,10 @@ def recipient_key(recipient: Recipient, config: Config) -> str:
 
 
 def local_of(recipient: Recipient) -> str:
-    """The local part as the client wrote it."""
-    return recipient.address.rpartition("@")[0]
+    """The local part without the quotes that it may be written with, and their escapes."""
+    local = recipient.address.rpartition("@")[0]
+    quoted = _QUOTED.fullmatch(local)
+    return _PAIR.sub(r"\1", quoted[1]) if quoted is not None else local
 
 
 def _unsigned(key: str) -> str:

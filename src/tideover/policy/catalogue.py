@@ -40,7 +40,7 @@ def entries(services: Services) -> Mapping[Stage, Sequence[Entry]]:
 
 def _all(services: Services) -> Iterator[Entry]:
     """Every check that is configured. Within a stage, what is needed stands before who needs it."""
-    yield _entry("early-talker", early_talker.make(services), _HELO, _MAIL)
+    yield _entry("early-talker", early_talker.make(services), _HELO, _MAIL, _DATA)
     yield _entry("reverse-dns", reverse_dns.make(services), _CONNECT)
     yield _entry("helo", helo.make(services), _HELO)
     yield _entry("dns-lists", dns_lists.make(services), _CONNECT, _HELO, _MAIL)

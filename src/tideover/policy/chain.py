@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from tideover.config.model import Config, Domain
+from tideover.config.model import Config
 from tideover.config.policy import Profile
 from tideover.events.event import EventSink
 from tideover.message.client_address import within
@@ -37,6 +37,7 @@ class Chain:
         self.marker = Marker(services.config, services.names, services.emit)
         self._entries = entries
         self._profiles = profiles(services.config)
+        self._chosen: dict[tuple[Stage, bool, str | None], Sequence[Entry]] = {}
 
     def greet_delay(self, address: str) -> float:
         """How long a client has to wait for our greeting, in seconds."""
@@ -53,20 +54,31 @@ class Chain:
         """Whether a client is one of the operator's own hosts."""
         return within(address, self.config.policy.trusted_networks)
 
-    def profile(self, domain: Domain) -> Profile:
-        """By which mail for a domain is judged."""
-        return self._profiles.get(domain.profile, DEFAULT)
+    def profile(self, name: str) -> Profile:
+        """The profile of this name, or the default one where a reload has brought the name."""
+        return self._profiles.get(name, DEFAULT)
 
-    def begin(self, about: About) -> Round:
-        """Begin the checks of a stage."""
-        stage = about.stage
+    def begin(self, about: About, profile: str | None = None) -> Round:
+        """Begin the checks of a stage: those that a profile names, once one is known to judge."""
+        trusted = self.trusts(about.client.address)
+        key = about.stage, trusted, profile
+        checks = self._chosen.get(key)
+        if checks is None:
+            checks = self._chosen[key] = self._choose(about.stage, profile, trusted=trusted)
         policy = self.config.policy
+        last = about.stage is Stage.MESSAGE
+        timeout = policy.message_timeout if last else policy.stage_timeout
+        return Round(checks, about, timeout=timeout, emit=self.emit)
+
+    def _choose(self, stage: Stage, profile: str | None, *, trusted: bool) -> Sequence[Entry]:
         checks = self._entries.get(stage, ())
-        if self.trusts(about.client.address):
+        if profile is not None:
+            named = self.profile(profile).checks
+            checks = [one for one in checks if one.name in named]
+        if trusted:
             # without SPF, DMARC would refuse what an own host forwards
             checks = [one for one in checks if stage not in _BEFORE_BODY and one.name != "dmarc"]
-        timeout = policy.message_timeout if stage is Stage.MESSAGE else policy.stage_timeout
-        return Round(checks, about, timeout=timeout, emit=self.emit)
+        return checks
 
     def took(self, client: Client) -> None:
         """A message of this client was taken."""

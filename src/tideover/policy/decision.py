@@ -62,9 +62,9 @@ def decide(outcomes: Iterable[Outcome], profile: Profile, *, dry: bool = False) 
     verbs = [one for one in weighed if one.verb in _STRENGTH]
     by_score = _by_score(score, profile)
     if verbs:
-        first = max(verbs, key=_strength)  # of equals the first
+        first = max(verbs, key=lambda one: strength(one.verb))  # of equals the first
         verb = first.verb or Verb.ACCEPT
-        if _STRENGTH[verb] >= _STRENGTH.get(by_score, 0):
+        if strength(verb) >= strength(by_score):
             found = first.found
             return Decision(
                 verb=verb, reply=reply_for(found, verb), because=found.name,
@@ -75,8 +75,9 @@ def decide(outcomes: Iterable[Outcome], profile: Profile, *, dry: bool = False) 
     return Decision(score=score)
 
 
-def _strength(one: _Weighed) -> int:
-    return _STRENGTH[one.verb] if one.verb is not None else 0
+def strength(verb: Verb | None) -> int:
+    """How much a verb outweighs: REJECT most, ACCEPT and none nothing."""
+    return 0 if verb is None else _STRENGTH.get(verb, 0)
 
 
 def reply_for(found: Found, verb: Verb) -> Reply | None:
@@ -160,12 +161,12 @@ def records(outcomes: Iterable[Outcome], profile: Profile) -> tuple[CheckRecord,
 def _record(outcome: Outcome, profile: Profile) -> CheckRecord:
     result = outcome.result
     if not result.found and not result.evidence and not result.undecided:
-        return CheckRecord(check=outcome.check, stage=outcome.stage.value, ms=_ms(outcome))
+        return CheckRecord(check=outcome.check, stage=outcome.stage, ms=_ms(outcome))
     dry = outcome.check in profile.dry_run
     meant = [f"{found.name}={_written(action_of(found, profile))}" for found in result.found]
     return CheckRecord(
         check=outcome.check,
-        stage=outcome.stage.value,
+        stage=outcome.stage,
         ms=_ms(outcome),
         found=tuple(f"({one})" if dry else one for one in meant),
         reasons=tuple(found.reason for found in result.found if found.reason),

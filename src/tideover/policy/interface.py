@@ -100,9 +100,9 @@ class Message(Struct, frozen=True, kw_only=True):
 class About(Struct, frozen=True, kw_only=True):
     """Everything known so far; what a stage does not know yet is None or "".
 
-    `session` and `transaction` are for a check's own use, by its name: what it must remember
-    between its calls in one session or transaction. A value with a method `close()` gets it called
-    when the session or transaction is over, however it ends.
+    `transaction` is for a check's own use, by its name: what it must remember between its calls in
+    one transaction. A value with a method `close()` gets it called when the transaction is over,
+    however it ends.
     """
 
     stage: Stage
@@ -136,7 +136,6 @@ class About(Struct, frozen=True, kw_only=True):
     results: Mapping[str, Result] = {}
     """Of the checks that this one needs, and of all from earlier stages, by name."""
 
-    session: dict[str, Any] = {}
     transaction: dict[str, Any] = {}
 
 
@@ -147,7 +146,7 @@ class Entry(Struct, frozen=True, kw_only=True):
     """A check in the catalogue: its name in the configuration, and when it runs.
 
     A check with several stages is called in each. `needs` names checks of the same stage that it
-    waits for; of earlier stages all results are there anyway (undecided ones included). `waits`
+    waits for; from rcpt on, all results of earlier stages are there (undecided ones too). `waits`
     says that it always has to wait for somebody: it is begun as a task. `silence` is what it says
     of a message when it has no answer in time, or fails; None: it is undecided.
     """

@@ -1,7 +1,5 @@
 """What policy knows of one connection, from its first octet to its last."""
 
-from typing import Any
-
 from msgspec.structs import replace
 
 from tideover.message.envelope import Client
@@ -17,15 +15,11 @@ class SessionPolicy:
     the mail.
     """
 
-    __slots__ = ("_connect", "_hello", "about", "chain", "memory")
+    __slots__ = ("_connect", "_hello", "about", "chain")
 
     def __init__(self, chain: Chain, client: Client, *, early: bool) -> None:
         self.chain = chain
-        self.memory: dict[str, Any] = {}
-        self.about = About(
-            stage=Stage.CONNECT, client=client, now=chain.clock(), early=early,
-            session=self.memory,
-        )  # fmt: skip
+        self.about = About(stage=Stage.CONNECT, client=client, now=chain.clock(), early=early)
         self._connect = chain.begin(self.about)
         self._hello: Round | None = None
 
@@ -52,13 +46,3 @@ class SessionPolicy:
         """The connection is over."""
         for one in self.rounds:
             one.close()
-        close_all(self.memory)
-
-
-def close_all(memory: dict[str, Any]) -> None:
-    """Let checks let go of what they keep for a session or transaction."""
-    for kept in memory.values():
-        close = getattr(kept, "close", None)
-        if close is not None:
-            close()
-    memory.clear()

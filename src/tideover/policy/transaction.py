@@ -14,22 +14,30 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tideover.config.model import Domain
-from tideover.config.policy import Profile
 from tideover.config.values import domain_of
 from tideover.events.policy_records import PolicyJudged
 from tideover.message.edits import Edits
 from tideover.message.envelope import Evidence, QueueId, Recipient
-from tideover.policy.decision import Decision, decide, records
+from tideover.policy.decision import Decision, decide, records, strength
 from tideover.policy.interface import Message, Result, Stage, Verb
 from tideover.policy.marks import SealedBy
 from tideover.policy.round import Outcome, Round, joined
-from tideover.policy.session import SessionPolicy, close_all
+from tideover.policy.session import SessionPolicy
 from tideover.smtp.replies import Reply, reply
 
 APART: Final = reply(452, "4.5.3", "This recipient is under other rules; send it apart")
+GONE: Final = reply(451, "4.4.2", "The connection was lost")
 OPEN: Final = frozenset({"postmaster", "abuse"})
 """Who is refused must be able to say so (RFC 5321 §4.5.1, RFC 2142): no check before the body
-stands between these addresses and a client."""
+refuses mail to these addresses for good; what is asked of a single recipient may defer it."""
+
+_LOST: Final = Domain(primary=(), recipients=())
+"""Settings of a domain that went away between two steps, or came after the session began."""
+
+_NOBODY: Final = (-2, 0.0)
+_ANYBODY: Final = (-1, 0.0)
+"""How doubtful a recipient is: what speaks against an open one does not count where there are
+others."""
 
 
 class Kind(Struct, frozen=True):
@@ -53,22 +61,31 @@ class Verdict(Struct, frozen=True, kw_only=True):
     held: str | None = None
 
 
+class _Asked(Struct, frozen=True):
+    """A recipient whose turn it is."""
+
+    recipient: Recipient
+    kind: Kind
+    is_open: bool
+
+
 class TransactionPolicy:
     """From MAIL to the verdict on the message. `close` it, however it ends."""
 
-    __slots__ = ("_about", "_before", "_chain", "_data", "_kind", "_mail", "_memory", "_profile",
-                 "_recipients", "_running", "_session", "_worst")  # fmt: skip
+    __slots__ = ("_about", "_before", "_chain", "_closed", "_data", "_kind", "_mail", "_memory",
+                 "_only_open", "_recipients", "_running", "_session", "_worst")  # fmt: skip
 
     def __init__(self, session: SessionPolicy, *, sender: str, smtputf8: bool) -> None:
         self._chain = session.chain
         self._session = session
         self._memory: dict[str, Any] = {}
         self._recipients: list[Recipient] = []
-        self._kind: Kind | None = None
-        self._profile = Profile()
-        self._worst: tuple[float, list[Outcome]] = (float("-inf"), [])
+        self._only_open = True
+        self._kind = Kind("default", None, SealedBy())
+        self._worst: tuple[tuple[int, float], list[Outcome]] = (_NOBODY, [])
         self._data: Round | None = None
         self._running: Round | None = None
+        self._closed = False
         self._about = replace(
             session.about, stage=Stage.MAIL, now=self._chain.clock(), sender=sender,
             sender_domain=domain_of(sender) or "", smtputf8=smtputf8,
@@ -81,84 +98,74 @@ class TransactionPolicy:
     # Recipients
 
     def recipient(
-        self, recipient: Recipient, local: str, settings: Domain, honeypots: int
+        self, recipient: Recipient, local: str, honeypots: int
     ) -> Awaitable[Reply | None] | Reply | None:
         """Whether a recipient that exists may get mail of this client and sender.
 
-        `local` is its local part, `settings` those of its domain, `honeypots` how many of them the
-        session has written to.
+        `local` is its local part, `honeypots` how many of them the session has written to.
         """
-        kind = self._kind_of(recipient.domain, settings)
-        if self._kind is not None and kind != self._kind:
+        kind = self._kind_of(recipient.domain)
+        if self._recipients and kind != self._kind:
             return APART
+        asked = _Asked(recipient, kind, local.lower() in OPEN)
         self._about = replace(self._about, honeypots=honeypots)
         if self._before is None:
             waiting = [w for one in self._rounds if (w := one.settled()) is not None]
             if waiting:
-                return self._recipient_later(waiting, recipient, local, settings, kind)
+                return self._recipient_later(waiting, asked)
             self._before = joined(self._rounds)
-        return self._judge_recipient(recipient, local, settings, kind)
+        return self._judge_recipient(asked)
 
-    async def _recipient_later(
-        self, waiting: list[Awaitable[None]], recipient: Recipient, local: str, settings: Domain,
-        kind: Kind,
-    ) -> Reply | None:  # fmt: skip
+    async def _recipient_later(self, waiting: list[Awaitable[None]], asked: _Asked) -> Reply | None:
         for one in waiting:
             await one
+        if self._closed:
+            return GONE
         self._before = joined(self._rounds)
-        verdict = self._judge_recipient(recipient, local, settings, kind)
+        verdict = self._judge_recipient(asked)
         return verdict if verdict is None or isinstance(verdict, Reply) else await verdict
 
-    def _judge_recipient(
-        self, recipient: Recipient, local: str, settings: Domain, kind: Kind
-    ) -> Awaitable[Reply | None] | Reply | None:
-        profile = self._chain.profile(settings)
-        is_open = local.lower() in OPEN
-        if not is_open:
-            decision = decide(self._outcomes, profile)
+    def _judge_recipient(self, asked: _Asked) -> Awaitable[Reply | None] | Reply | None:
+        if not asked.is_open:
+            outcomes = self._outcomes
+            decision = decide(outcomes, self._chain.profile(asked.kind.profile))
             if decision.reply is not None:
-                self._tell(decision, self._outcomes, profile, named=kind.profile,
-                           recipient=recipient.address)  # fmt: skip
+                self._tell(decision, outcomes, outcomes, asked=asked)
                 return decision.reply
-        one = self._chain.begin(
+        self._running = one = self._chain.begin(
             replace(
-                self._about, stage=Stage.RCPT, recipient=recipient, now=self._chain.clock(),
+                self._about, stage=Stage.RCPT, recipient=asked.recipient, now=self._chain.clock(),
                 recipients=tuple(self._recipients), results=self._before or {},
-            )
+            ),
+            asked.kind.profile,
         )  # fmt: skip
-        self._running = one
         waits = one.settled()
-        if waits is None:
-            return self._after_round(one, recipient, settings, kind, is_open=is_open)
-        return self._after_waiting(waits, one, recipient, settings, kind, is_open=is_open)
+        return self._after_round(one, asked) if waits is None else self._later(waits, one, asked)
 
-    async def _after_waiting(
-        self, waits: Awaitable[None], one: Round, recipient: Recipient, settings: Domain,
-        kind: Kind, *, is_open: bool,
-    ) -> Reply | None:  # fmt: skip
+    async def _later(self, waits: Awaitable[None], one: Round, asked: _Asked) -> Reply | None:
         try:
             await waits
         finally:
             one.close()
-        return self._after_round(one, recipient, settings, kind, is_open=is_open)
+        return GONE if self._closed else self._after_round(one, asked)
 
-    def _after_round(
-        self, one: Round, recipient: Recipient, settings: Domain, kind: Kind, *, is_open: bool
-    ) -> Reply | None:
-        profile = self._chain.profile(settings)
+    def _after_round(self, one: Round, asked: _Asked) -> Reply | None:
+        profile = self._chain.profile(asked.kind.profile)
         outcomes = [*self._outcomes, *one.outcomes]
-        decision = decide(one.outcomes if is_open else outcomes, profile)
-        if decision.reply is not None and not (is_open and decision.verb is Verb.REJECT):
-            self._tell(decision, outcomes, profile, named=kind.profile,
-                       recipient=recipient.address)  # fmt: skip
+        counted = one.outcomes if asked.is_open else outcomes
+        decision = decide(counted, profile)
+        if decision.reply is not None and not (asked.is_open and decision.verb is Verb.REJECT):
+            self._tell(decision, outcomes, counted, asked=asked)
             return decision.reply
-        self._kind, self._profile = kind, profile
-        self._recipients.append(recipient)
-        self._memory["rspamd_settings"] = kind.rspamd_settings
+        self._kind = asked.kind
+        self._recipients.append(asked.recipient)
+        self._only_open = self._only_open and asked.is_open
+        self._memory["rspamd_settings"] = asked.kind.rspamd_settings
         # one verdict is given for all of them: by what speaks against the most doubtful
-        alone = decide(one.outcomes, profile).score
-        if alone > self._worst[0]:
-            self._worst = (alone, one.outcomes)
+        alone = decide(one.outcomes, profile)
+        weight = _ANYBODY if asked.is_open else (strength(alone.verb), alone.score)
+        if weight > self._worst[0]:
+            self._worst = weight, one.outcomes
         return None
 
     # The body
@@ -167,11 +174,11 @@ class TransactionPolicy:
         """Whether the body may come. Without recipients (all of them swallowed) it may."""
         if not self._recipients:
             return None
-        about = replace(
+        self._about = replace(
             self._about, stage=Stage.DATA, now=self._chain.clock(), results=self._before or {},
-            recipients=tuple(self._recipients),
+            recipients=tuple(self._recipients), pipelined=self._session.about.pipelined,
         )  # fmt: skip
-        self._data = self._chain.begin(about)
+        self._data = self._chain.begin(self._about, self._kind.profile)
         waits = self._data.settled()
         return self._judge_data() if waits is None else self._judge_data_later(waits)
 
@@ -183,9 +190,9 @@ class TransactionPolicy:
         if self._only_open:
             return None
         outcomes = self._so_far
-        decision = decide(outcomes, self._profile)
+        decision = decide(outcomes, self._chain.profile(self._kind.profile))
         if decision.reply is not None:
-            self._tell(decision, outcomes, self._profile)
+            self._tell(decision, outcomes, outcomes)
         return decision.reply
 
     async def message(self, message: Message) -> Verdict:
@@ -193,25 +200,30 @@ class TransactionPolicy:
         earlier = {**(self._before or {}), **(self._data.results if self._data else {})}
         about = replace(
             self._about, stage=Stage.MESSAGE, now=self._chain.clock(), message=message,
-            pipelined=self._session.about.pipelined, recipients=tuple(self._recipients),
             results=earlier,
         )  # fmt: skip
-        self._running = last = self._chain.begin(about)
+        self._running = last = self._chain.begin(about, self._kind.profile)
         try:
             if (waits := last.settled()) is not None:
                 await waits
         finally:
             last.close()
+        if self._closed:
+            return Verdict(reply=GONE, because="the client has gone")
+        profile = self._chain.profile(self._kind.profile)
         outcomes = [*self._so_far, *last.outcomes]
         counted = last.outcomes if self._only_open else outcomes
-        decision = decide(counted, self._profile)
-        self._tell(decision, outcomes, self._profile, message=message.queue_id)
+        decision = decide(counted, profile)
+        self._tell(decision, outcomes, counted, message=message.queue_id)
         if decision.reply is not None:
             return Verdict(reply=decision.reply, because=decision.because)
         marks = await self._chain.marker.mark(
-            replace(about, results={**earlier, **last.results}), message, outcomes,
-            self._profile, self._kind.sealed_by if self._kind is not None else SealedBy(),
-        )  # fmt: skip
+            replace(about, results={**earlier, **last.results}),
+            message,
+            outcomes,
+            profile,
+            self._kind.sealed_by,
+        )
         held = None
         if decision.verb is Verb.HOLD:
             held = f"policy: {decision.because}: {decision.reason}"[:300]
@@ -223,6 +235,7 @@ class TransactionPolicy:
 
     def close(self) -> None:
         """The transaction is over."""
+        self._closed = True
         for one in (self._mail, self._data, self._running):
             if one is not None:
                 one.close()
@@ -243,15 +256,12 @@ class TransactionPolicy:
         data = self._data.outcomes if self._data is not None else []
         return [*self._outcomes, *self._worst[1], *data]
 
-    @property
-    def _only_open(self) -> bool:
-        locals_ = (one.address.rpartition("@")[0].lower() for one in self._recipients)
-        return all(local in OPEN for local in locals_)
-
-    def _kind_of(self, domain: str, settings: Domain) -> Kind:
+    def _kind_of(self, domain: str) -> Kind:
+        config = self._chain.config
+        settings = config.domains.get(domain, _LOST)
         return Kind(
             settings.profile,
-            settings.rspamd_settings or self._chain.config.rspamd.settings,
+            settings.rspamd_settings or config.rspamd.settings,
             self._chain.marker.sealed_by(domain, settings),
         )
 
@@ -259,16 +269,17 @@ class TransactionPolicy:
         self,
         decision: Decision,
         outcomes: list[Outcome],
-        profile: Profile,
+        counted: list[Outcome],
         *,
-        named: str | None = None,
-        recipient: str | None = None,
+        asked: _Asked | None = None,
         message: QueueId | None = None,
     ) -> None:
+        named = (asked.kind if asked is not None else self._kind).profile
+        profile = self._chain.profile(named)
         checks = records(outcomes, profile)
         if not checks:
             return
-        dry = decide(outcomes, profile, dry=True) if profile.dry_run else decision
+        dry = decide(counted, profile, dry=True) if profile.dry_run else decision
         about = self._about
         self._chain.emit(
             PolicyJudged(
@@ -276,13 +287,22 @@ class TransactionPolicy:
                 client=about.client.address,
                 message=message or "",
                 sender=about.sender or "",
-                recipient=recipient,
+                recipient=asked.recipient.address if asked is not None else None,
                 verdict=decision.verb.value,
                 because=decision.because,
                 reason=decision.reason,
                 score=decision.score,
-                profile=named or (self._kind.profile if self._kind is not None else ""),
+                profile=named,
                 dry_run="" if dry.verb is decision.verb else f"{dry.verb.value}: {dry.because}",
                 checks=checks,
             )
         )
+
+
+def close_all(memory: dict[str, Any]) -> None:
+    """Let checks let go of what they keep for a transaction."""
+    for kept in memory.values():
+        close = getattr(kept, "close", None)
+        if close is not None:
+            close()
+    memory.clear()

@@ -4,7 +4,13 @@ import base64
 
 import pytest
 
-from tideover.authentication.author import MAX_AUTHORS, author_domains, from_values
+from tideover.authentication.author import (
+    MAX_AUTHORS,
+    MAX_VALUE,
+    AuthorsUnclear,
+    author_domains,
+    authors,
+)
 from tideover.message.fields import parse_header
 
 ATTACK, LEGIT = "attack.example", "legit.example"
@@ -57,6 +63,8 @@ def test_authors_as_they_may_be_written(value, domains):
         b64("joe@legit.example über die Liste") + b"\r\n <list@attack.example>",
         b"Joe @ Work <joe@attack.example>",
         b"Joe@Work <joe@attack.example>",
+        b'"joe@legit.example" =?utf-8?q?via_List?= <list@attack.example>',
+        b"=?utf-8?q?joe@legit.example via List?= <list@attack.example>",
     ],
 )
 def test_display_text_names_no_author(value):
@@ -103,6 +111,17 @@ def test_display_text_names_no_author(value):
         b"=?no-such?q?admin=40legit.example?=, any@attack.example",
         b"=?utf-8?b?!?= any@attack.example, =?utf-8?b?YWRtaW5AbGVnaXQuZXhhbXBsZQ?=",
         b"G: admin@legit.example;, any@attack.example",
+        # some readers take what stands without an address for one
+        b'"admin@legit.example", any@attack.example',
+        b'"admin@legit.example" <admin>, any@attack.example',
+        b"=?utf-8?q?admin=40legit.example?= <>, any@attack.example",
+        b'admin@"legit.example", any@attack.example',
+        b"<admin@=?utf-8?q?legit.example?=>, any@attack.example",
+        b"Admin <=?utf-8?q?admin=40legit.example?=>, any@attack.example",
+        b"<=?utf-8?q?admin=40legit.example,?= any@attack.example>",
+        # words that only some readers decode
+        b"=?utf-8?q?admin=40legit.example ?=, any@attack.example",
+        b"=?utf-8?q??admin=40legit.example?=, any@attack.example",
         b"admin@legit.example;any@attack.example",
     ],
 )
@@ -110,20 +129,28 @@ def test_where_readers_may_differ_all_of_them_are_heard(value):
     assert {ATTACK, LEGIT} <= set(author_domains(value))
 
 
-def test_more_authors_than_anybody_has_are_told_but_not_listed():
-    value = b", ".join(b"a@d%d.example" % n for n in range(1000))
-    assert len(author_domains(value)) == MAX_AUTHORS + 1
-    names = b" ".join(b"@x%d" % n for n in range(100))
-    assert len(author_domains(names + b", admin@legit.example")) == MAX_AUTHORS + 1
+@pytest.mark.parametrize(
+    "value",
+    [
+        b", ".join(b"a@d%d.example" % n for n in range(MAX_AUTHORS + 1)),
+        b" ".join(b"@x%d" % n for n in range(100)) + b", admin@legit.example",
+        b", ".join(b"@-%d" % n for n in range(100)) + b", admin@legit.example",
+        "".join(f"@\u0378{n}," for n in range(100)).encode() + b"admin@legit.example",
+        b"()" * 200 + b"admin@legit.example",
+    ],
+    ids=["domains", "labels", "none", "no-idna", "comments"],
+)
+def test_more_than_anybody_writes_is_not_looked_at(value):
+    with pytest.raises(AuthorsUnclear):
+        author_domains(value)
 
 
 # whole header sections
 
 
 def found(head):
-    section = parse_header(head, whole=True)
-    values = from_values(section, head)
-    return [domain for value in values for domain in author_domains(value)]
+    header = parse_header(head, whole=True)
+    return list(authors(header, head.partition(b"\r\n\r\n")[0]))
 
 
 REST = b"To: <victim@victim.example>\r\nSubject: x\r\n\r\nFrom: body@body.example\r\n"
@@ -151,7 +178,46 @@ def test_all_from_fields_count_also_behind_a_line_that_is_none(lines, domains):
         assert set(found(b"To: x\r\n" + lines + REST)) == set(domains)
 
 
+@pytest.mark.parametrize(
+    "value",
+    [b' "admin@legit.example"', b'"admin@legit.example" <root>', b"(admin@legit.example)",
+     b"=?utf-8?q?admin=40legit.example?= <root>", b"root (admin@legit.example)"],
+)  # fmt: skip
+def test_without_any_address_what_is_shown_is_the_author(value):
+    assert author_domains(value) == (LEGIT,)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [b"From", b"\tFROM ", b"From\r\n \r\n\t", b"From\0", b"\xef\xbb\xbfFrom", b"\x7ff\0rom\xff"],
+)
+def test_behind_a_broken_line_names_are_read_as_loosely_as_anybody_does(name):
+    assert found(b"To: x\r\nbroken\r\n" + name + b": a@legit.example\r\n" + REST) == [LEGIT]
+    assert found(b"To: x\r\nbroken\r\nX" + name.strip() + b": a@legit.example\r\n" + REST) == []
+
+
+def test_behind_a_broken_line_it_is_found_however_far_away():
+    head = b"broken\r\n" + b"X: y\r\n" * 10_000 + b"From: a@legit.example\r\n" + REST
+    assert found(head) == [LEGIT]
+
+
+def test_all_from_fields_together_have_a_limit():
+    half = b"From: a@legit.example" + b" " * (MAX_VALUE // 2) + b"\r\n"
+    assert found(half + REST) == [LEGIT]
+    with pytest.raises(AuthorsUnclear):
+        found(half.replace(b"a@", b"b@") + half + REST)
+    with pytest.raises(AuthorsUnclear):
+        found(b"".join(b"From: a@d%d.example\r\n" % n for n in range(20)) + REST)
+
+
+def test_so_many_from_fields_are_looked_at():
+    fields = [b"From: <a@legit.example> (%d)\r\n" % n for n in range(MAX_AUTHORS + 1)]
+    assert found(b"".join(fields[1:]) + REST) == [LEGIT]
+    with pytest.raises(AuthorsUnclear):
+        found(b"".join(fields) + REST)
+
+
 def test_behind_a_broken_line_the_first_is_found_twice():
     head = b"From: a@attack.example\r\nbroken\r\nFrom: b@legit.example\r\n" + REST
-    assert found(head) == [ATTACK, ATTACK, LEGIT]
+    assert found(head) == [ATTACK, LEGIT]
     assert found(b"broken\r\n" + REST.replace(b"\r\n\r\n", b"\r\n")) == ["body.example"]

@@ -2,7 +2,12 @@
 
 import pytest
 
-from tideover.authentication.authserv import authserv_id_of, forged, statements_of
+from tideover.authentication.authserv import (
+    authserv_id_of,
+    forged,
+    may_hold_forged,
+    statements_of,
+)
 from tideover.message.edits import Remove, edited
 from tideover.message.fields import parse_header
 
@@ -93,6 +98,58 @@ def test_where_readers_may_differ_our_name_is_enough():
         b"Authentication-Results: other.example; dkim=pass (unfinished",
     )
     assert [edit.occurrence for edit in forged(header, HOST)] == [2, 1]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"mx2.(x)example.org; dkim=pass",
+        b"mx2.(x)example.org dkim=pass",
+        b"mx2.example. org 1; dkim=pass",
+        b"mx2.example\r\n .org/1; dkim=pass",
+        b"mx2.(a(b)c)example.org; dkim=pass",
+        b"(" + b"x" * 20_000 + b") mx2.example.org; dkim=pass",
+        b"x" * 20_000 + b"(( mx2.example.org; dkim=pass",
+    ],
+)
+def test_a_name_in_pieces_or_far_away_is_our_name(value):
+    assert forged(section(b"Authentication-Results: " + value), HOST)
+
+
+@pytest.mark.parametrize("value", [b"mx2.example.organic; x", b"mx2.example.or(x)ganic; x"])
+def test_names_that_only_begin_like_ours_stay(value):
+    assert not forged(section(b"Authentication-Results: " + value), HOST)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [b"Authentication-Results: other.example; x"] * 51,
+        [b"Authentication-Results: other.example; " + b"x" * 33_000] * 2,
+        [b"Authentication-Results: other.example; " + b"()" * 251] * 2,
+    ],
+    ids=["fields", "octets", "comments"],
+)
+def test_where_nobody_could_look_at_all_of_them_none_is_left(lines):
+    assert forged(section(*lines), HOST) == (Remove(b"authentication-results"),)
+    assert forged(section(*lines[1:]), HOST) == ()
+    assert edited(section(*lines), forged(section(*lines), HOST)) == b""
+
+
+@pytest.mark.parametrize(
+    ("text", "may"),
+    [
+        (b"no field\r\nAuthentication-Results: mx2.example.org; dmarc=pass", True),
+        (b"AUTHENTICATION-results :\r\n MX2.example.ORG; dmarc=pass", True),
+        (b"Authentication\0-Results: mx2.(x)example.org; dmarc=pass", True),
+        (b"Authentication-Results: mx2.(x(y)(z))example.org;" + b"(" * 1000, True),
+        (b"Authentication-Results: other.example; dmarc=pass", False),
+        (b"Received: by mx2.example.org", False),
+        (b"", False),
+    ],
+)
+def test_text_that_somebody_may_take_for_a_field_of_ours(text, may):
+    assert may_hold_forged(text, HOST) is may
 
 
 def test_nothing_forged_nothing_to_do():

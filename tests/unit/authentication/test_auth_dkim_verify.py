@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tideover.authentication.dkim import verify as module
+from tideover.authentication.dkim.keys import AT_ONCE
 from tideover.authentication.dkim.verify import MAX_SIGNATURES, verify
 from tideover.policy.body import KEEP, Copies
 from tideover.testing.dns import FakeNames
@@ -182,6 +183,24 @@ def test_keys_are_asked_for_once_each_and_all_at_once():
     assert [each.result for each in found] == ["pass"] * 4
 
 
+def test_one_message_does_not_ask_for_all_its_keys_at_once():
+    message = HEAD + b"x\r\n"
+    for number in range(MAX_SIGNATURES):
+        message = dkim_signed(message, KEY, {"s": f"k{number}"})
+
+    async def scenario():
+        gate = asyncio.Event()
+        dns = FakeNames(gate=gate)
+        task = asyncio.create_task(verify(header_of(message), body_of(message), dns, now=NOW))
+        await asyncio.sleep(0)
+        asked = len(dns.asked)
+        gate.set()
+        return asked, await task, len(set(dns.asked))
+
+    asked, found, in_all = asyncio.run(scenario())
+    assert (asked, len(found), in_all) == (AT_ONCE, MAX_SIGNATURES, MAX_SIGNATURES)
+
+
 def test_a_cancelled_verification_ends_its_lookups():
     message = dkim_signed(dkim_signed(HEAD, KEY), KEY, {"s": "s2"})
 
@@ -244,6 +263,33 @@ def test_testing_keys_are_told():
 def test_a_pass_with_unsigned_octets_says_so():
     (found,) = results(dkim_signed(HEAD + b"12345", KEY, {"l": "5"}) + b"678\r\n")
     assert (found.result, "last 5 octets" in found.reason) == ("pass", True)
+
+
+@pytest.mark.parametrize(
+    ("above", "names", "said"),
+    [
+        (b"Subject: free money\r\n", "from:subject:to", "another subject"),
+        (b"from : <boss@signer.example>\r\n", "from:subject", "another from"),
+        (b"Content-Type: text/html\r\n", "from:subject", ""),
+        (b"X-Subject: free money\r\n", "from:subject", ""),
+    ],
+)
+def test_a_pass_with_another_field_above_the_signed_one_says_so(above, names, said):
+    """RFC 6376 §8.15."""
+    signed = dkim_signed(HEAD + b"body\r\n", KEY, {"h": names})
+    (found,) = results(above + signed)
+    assert (found.result, found.reason.removesuffix(" stands above the signed one")) == (
+        "pass", said,
+    )  # fmt: skip
+    assert found.speaks is not bool(said)
+    (found,) = results(signed)
+    assert (found.result, found.reason) == ("pass", "")
+
+
+def test_names_signed_once_more_than_there_are_fields_let_none_be_added():
+    signed = dkim_signed(HEAD + b"body\r\n", KEY, {"h": "from:subject:subject"})
+    assert [one.result for one in results(signed)] == ["pass"]
+    assert [one.result for one in results(b"Subject: x\r\n" + signed)] == ["fail"]
 
 
 def test_a_header_section_that_was_not_seen_to_its_end_is_not_judged():

@@ -201,6 +201,8 @@ def test_a_broken_record_whose_owner_wants_reports_is_p_none():
         (REJECT, [spf("example.com", scope="helo")], ""),
         (REJECT, [spf("example.com", "softfail"), dkim("example.com", "fail")], ""),
         (REJECT, [dkim("example.com", testing=True)], ""),
+        (REJECT, [dkim("example.com", reason="the last 9 octets are not signed (l=)")], ""),
+        (REJECT, [dkim("example.com", reason="x"), dkim("example.com")], "dkim"),
         (REJECT, [dkim("exa mple.com"), dkim(""), dkim("192.0.2.1"), spf("\0")], ""),
     ],
 )

@@ -1,118 +1,131 @@
-"""Settings of policy: how they are written, and what is wrong with them."""
-
-from ipaddress import IPv4Address
-
 import pytest
 
+from tideover.config.check import warnings
+from tideover.config.explain import in_force
 from tideover.config.load import load
 from tideover.config.mistakes import ConfigError
-from tideover.config.policy_values import (
-    parse_http_url,
-    parse_list_codes,
-    parse_rate,
-    parse_score,
-    parse_socket,
-)
 
-TOP = 'hostname = "mx2.example.org"\ndata_dir = "data"\n'
-DOMAIN = '[domains."example.com"]\nprimary = ["127.0.0.1:2526"]\nrecipients = ["file:r"]\n'
+TOP = 'hostname = "mx2.example.org"\ndata_dir = "/tmp/x"\n'
+DOMAIN = '[domains."example.com"]\nprimary = "mx"\nrecipients = ["file:r"]\n'
 
 
-def loaded(tmp_path, more):
-    path = tmp_path / "tideover.toml"
-    path.write_text(TOP + more)
-    return load(path)
+@pytest.fixture
+def write(tmp_path):
+    def write(text):
+        path = tmp_path / "t.toml"
+        path.write_text(TOP + text + DOMAIN)
+        return path
+
+    return write
 
 
-def mistakes(tmp_path, more):
-    with pytest.raises(ConfigError) as error:
-        loaded(tmp_path, more)
-    return "\n".join(error.value.lines())
+def mistakes(path):
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    return [str(mistake) for mistake in caught.value.mistakes]
 
 
-def test_all_of_it(tmp_path):
-    config = loaded(
-        tmp_path,
-        """
-[policy]
-greet_delay = "1s"
-trusted_networks = ["192.0.2.0/24"]
-[profiles.strict]
-checks = ["helo", "spf", "dmarc"]
-dry_run = ["spf"]
-actions = { helo-bare-ip = "reject", spf-fail = 7 }
-reject_score = 5
-[dns_lists."bl.example.org"]
-weight = 4.5
-codes = ["127.0.0.2=8", "127.0.0.8/30=2", "&4=3", "*=0"]
-[limits]
-client = "100/1h"
-[rspamd]
-url = "http://127.0.0.1:11333/"
-[milters.dkim]
-socket = "unix:/run/opendkim.sock"
-[arc]
-domain = "example.org"
-selector = "arc"
-key_file = "arc.pem"
-"""
-        + DOMAIN
-        + 'profile = "strict"\n',
+def test_tables_that_an_operator_names_are_in_force(write):
+    path = write(
+        '[profiles.strict]\nreject_score = 6\nactions = { spf-fail = "reject", helo-bare-ip = 2 }\n'
+        '[dns_lists."BL.example.org"]\ncodes = ["127.0.0.2=8", "&4=3", "*=0"]\n'
+        '[milters.opendkim]\nsocket = "127.0.0.1:8891"\n'
     )
-    strict = config.profiles["strict"]
-    assert strict.actions == {"helo-bare-ip": "reject", "spf-fail": 7.0}
-    assert config.domains["example.com"].profile == "strict"
-    assert config.rspamd.url == "http://127.0.0.1:11333"
-    assert str(config.milters["dkim"].socket) == "unix:/run/opendkim.sock"
-    assert config.arc.key_file == tmp_path / "arc.pem"
-    assert str(config.limits.client) == "100/1h"
+    rows = {row.key: (row.value, row.origin) for row in in_force(load(path), path)}
+    assert rows["profiles.strict.reject_score"] == ("6", "file")
+    assert rows["profiles.strict.hold_score"] == (None, "default")
+    actions = '{ spf-fail = "reject", helo-bare-ip = 2 }'
+    assert rows["profiles.strict.actions"] == (actions, "file")
+    codes = '["127.0.0.2=8", "&4=3", "*=0"]'
+    assert rows['dns_lists."bl.example.org".codes'] == (codes, "file")
+    assert rows['dns_lists."bl.example.org".weight'] == ("5", "default")
+    assert rows["milters.opendkim.socket"] == ('"127.0.0.1:8891"', "file")
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("text", "mistake"),
     [
-        (DOMAIN + 'profile = "lax"\n', "no such profile; there are: default"),
-        ('[profiles.x]\nchecks = ["hello"]\n', "no such check"),
-        ("[profiles.x]\nactions = { spf-fial = 3 }\n", "spf-fail"),
-        ('[profiles.x]\nactions = { spf-fail = "refuse" }\n', '"reject" or a score'),
-        ("[profiles.x]\nactions = { spf-fail = true }\n", "or a score is wanted"),
-        ('[profiles.x]\nchecks = ["spf"]\ndry_run = ["helo"]\n', "helo does not run"),
-        ('[profiles.x]\nreject_score = "high"\n', "a number is wanted"),
-        ("[profiles.x]\nreject_score = nan\n", "a number is wanted"),
-        ('[dns_lists."bl.example"]\ncodes = ["127.0.0.2"]\n', "a weight is written like"),
-        ('[dns_lists."bl.example"]\ncodes = ["&300=1"]\n', "a weight is written like"),
-        ('[dns_lists."bl.example"]\nof = "name"\n', "address"),
-        ('[limits]\nclient = "many"\n', 'a rate is written like "100/1h"'),
-        ('[limits]\nclient = "5/0s"\n', 'a rate is written like "100/1h"'),
-        ('[rspamd]\nurl = "localhost:11333"\n', "a URL is written like"),
-        ('[rspamd]\nurl = "http://h:99999"\n', "a URL is written like"),
-        ('[milters.x]\ntimeout = "1s"\n', "this setting is required"),
-        ('[milters.x]\nsocket = "inet:1@h"\n', "a socket is written like"),
-        ('[clamav]\non_failure = "drop"\n', '"defer"'),
-        ('[arc]\ndomain = "example.org"\n', "missing: selector, key_file"),
-        (DOMAIN + 'arc_key_file = "k"\n', "set arc_selector too"),
-        (DOMAIN + 'arc_selector = "k"\n', "set arc_key_file too"),
-        ('[policy]\ngreet = "1s"\n', "greet_delay"),
+        (
+            '[profiles.strict]\nchecks = ["spff"]\n',
+            'line 4: profiles.strict.checks[0]: found "spff"; there is no such check; there are: ',
+        ),
+        (
+            '[profiles.strict]\nactions = { spf-fial = "reject" }\n',
+            'line 4: profiles.strict.actions.spf-fial: found "spf-fial"; there is no such finding',
+        ),
+        (
+            "[profiles.strict]\nactions = { spf-fail = true }\n",
+            'line 4: profiles.strict.actions.spf-fail: found true; "accept", "hold", "defer", ',
+        ),
+        (
+            '[profiles.strict]\ndry_run = ["greylist"]\n',
+            "line 4: profiles.strict.dry_run: greylist does not run: it is not in checks",
+        ),
+        (
+            "[profiles.strict]\ndefer_score = 10\n",
+            "line 4: profiles.strict.defer_score: it must be less than reject_score (10), or it",
+        ),
+        (
+            "[profiles.strict]\nhold_score = 7\ndefer_score = 6\n",
+            "line 4: profiles.strict.hold_score: it must be less than defer_score (6), or it",
+        ),
+        (
+            '[policy]\nmessage_timeout = "10m"\n',
+            "line 4: policy.message_timeout: at most 9m: clients do not wait longer",
+        ),
+        (
+            '[policy]\ngreet_delay = "2m"\n',
+            "line 4: policy.greet_delay: at most 1m: clients do not wait longer",
+        ),
+        (
+            '[greylist]\nwindow = "5m"\n',
+            "line 4: greylist.window: it must be more than greylist.delay, or nobody gets in",
+        ),
+        (
+            '[dns_lists."a.example"]\n[dns_lists."A.example"]\n',
+            'line 4: dns_lists."A.example": this list is there already (as a.example)',
+        ),
+        (
+            '[rspamd]\nurl = "http://[::1"\n',
+            'line 4: rspamd.url: found "http://[::1"; a URL is written like "http://127',
+        ),
+        (
+            '[arc]\ndomain = "example.org"\nselector = "a b"\nkey_file = "k"\n',
+            'line 5: arc.selector: found "a b"; a selector is written like "arc2026"',
+        ),
+        (
+            '[limits]\nclient = "0/1h"\n',
+            'line 4: limits.client: found "0/1h"; a rate is written like "100/1h" or "5/1m"',
+        ),
+        (
+            "[milters.x]\n",
+            "line 3: milters.x.socket: this setting is required",
+        ),
     ],
 )
-def test_mistakes_are_told_with_the_cure(tmp_path, more, said):
-    assert said in mistakes(tmp_path, more)
+def test_what_is_wrong_is_told_with_its_line(write, text, mistake):
+    (told,) = mistakes(write(text))
+    assert told.startswith(mistake)
 
 
-def test_codes_of_a_dns_list():
-    codes = parse_list_codes(["127.0.0.2=8", "127.0.0.8/30=2", "&4=3", "*=0.5"])
-    weights = [
-        next(code.weight for code in codes if code.fits(IPv4Address(answer)))
-        for answer in ("127.0.0.2", "127.0.0.10", "127.0.0.4", "127.0.1.1")
-    ]
-    assert weights == [8.0, 2.0, 3.0, 0.5]
-    assert [str(code) for code in codes] == ["127.0.0.2=8", "127.0.0.8/30=2", "&4=3", "*=0.5"]
+def test_scores_in_their_order_are_fine(write):
+    config = load(write("[profiles.strict]\nhold_score = 4\ndefer_score = 6\n"))
+    assert config.profiles["strict"].hold_score == 4
 
 
-def test_values_are_read_as_they_are_written():
-    assert str(parse_rate("90/90s")) == "90/1m30s"
-    assert str(parse_socket("127.0.0.1:3310")) == "127.0.0.1:3310"
-    assert parse_http_url("https://filter.example/rspamd/") == "https://filter.example/rspamd"
-    assert parse_score(-3) == -3.0
-    for parse, value in ((parse_rate, parse_rate("1/1s")), (parse_socket, parse_socket("unix:/s"))):
-        assert parse(value) is value
+def test_a_domain_names_a_profile_that_there_is(tmp_path):
+    path = tmp_path / "t.toml"
+    path.write_text(TOP + "[profiles.strict]\n" + DOMAIN + 'profile = "strct"\n')
+    (told,) = mistakes(path)
+    expected = "there is no such profile; there are: default, strict"
+    assert told == f'line 7: domains."example.com".profile: {expected}'
+
+
+def test_a_key_file_of_many_domains_is_told_once(tmp_path):
+    path = tmp_path / "t.toml"
+    key = 'arc_selector = "a1"\narc_key_file = "gone.pem"\n'
+    other = DOMAIN.replace("example.com", "example.net")
+    path.write_text(TOP + DOMAIN + key + other + key)
+    told = [one for one in warnings(load(path)) if "gone.pem" in one]
+    assert len(told) == 1
+    assert told[0].startswith('domains."example.com".arc_key_file: ')

@@ -12,7 +12,7 @@ from tideover.message.edits import (
     changes_header,
     edited,
 )
-from tideover.message.fields import parse_header
+from tideover.message.fields import MOST_FIELDS, parse_header
 
 HEAD = b"Subject: one\r\n two\r\nTo : you\r\nsubject: three\r\n\r\nbody\r\n"
 
@@ -48,6 +48,15 @@ def test_odd_sections(head, whole, names, ended, complete, broken):
     header = parse_header(head, whole=whole)
     assert [field.key for field in header.fields] == names
     assert (header.ended, header.complete, header.broken) == (ended, complete, broken)
+
+
+def test_only_so_many_fields_are_looked_at():
+    most = b"A:\r\n" * MOST_FIELDS
+    assert parse_header(most + b"\r\nbody", whole=True).complete
+    header = parse_header(most + b"A:\r\n\r\nbody", whole=True)
+    assert (len(header.fields), header.length, header.complete, header.ended) == (
+        MOST_FIELDS, len(most), False, False,
+    )  # fmt: skip
 
 
 @given(st.binary(max_size=300), st.booleans())

@@ -76,6 +76,10 @@ def test_whatever_a_stranger_writes_has_a_key_in_one_case(sender):
         ("+detail@example.com", "+detail@example.com"),
         ("user+a@else.example", "user+a@else.example"),
         ("prvs=1234abcdef=user+a@example.com", "user@example.com"),
+        ('"User"@example.com', "user@example.com"),
+        (r'"\u\ser+a"@example.com', "user@example.com"),
+        (r'"a\"b\\"@example.com', 'a"b\\@example.com'),
+        ('"@example.com', '"@example.com'),
     ],
 )
 def test_recipients_are_counted_without_details(address, key):

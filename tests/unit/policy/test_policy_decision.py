@@ -1,131 +1,140 @@
-"""From findings to one decision."""
+"""From findings to one decision: verbs, scores, dry runs."""
 
 import pytest
 
-from tideover.config.findings import CHECKS, FINDINGS
 from tideover.config.policy import Profile
-from tideover.policy.decision import decide, meanings, records, reply_for
+from tideover.policy.decision import decide, meanings, records
 from tideover.policy.interface import Found, Result, Stage, Verb
 from tideover.policy.round import Outcome
 from tideover.smtp.replies import reply
 
 
-def said(check, *names, stage=Stage.MAIL, **fields):
-    found = tuple(Found(name=name, **fields) for name in names)
-    return Outcome(check, stage, Result(found=found), 0.001)
+def said(check, *found, stage=Stage.MAIL, **fields):
+    named = tuple(Found(name=one) if isinstance(one, str) else one for one in found)
+    return Outcome(check, stage, Result(found=named, **fields), 0.001)
 
 
-def test_nothing_found_is_accepted():
-    decision = decide([said("helo"), said("spf")], Profile())
-    assert (decision.verb, decision.reply, decision.score) == (Verb.ACCEPT, None, 0.0)
+def scored(check, score, stage=Stage.MAIL):
+    return said(check, Found(name="dns-listed", reason=check, action=score), stage=stage)
 
 
-@pytest.mark.parametrize("name", sorted(FINDINGS))
-def test_each_finding_has_a_text_that_fits_its_class(name):
-    known = FINDINGS[name]
-    assert known.check in {*CHECKS, "engines", "score"}
-    refusal = reply_for(Found(name=name), Verb.REJECT)
-    deferral = reply_for(Found(name=name), Verb.DEFER)
-    assert refusal.permanent
-    assert refusal.enhanced.startswith("5.")
-    assert deferral.temporary
-    assert deferral.enhanced.startswith("4.")
-    assert refusal.lines == deferral.lines
-    assert len(refusal.to_wire()) <= 512
+def verdict(*outcomes, dry=False, **profile):
+    decision = decide(outcomes, Profile(**profile), dry=dry)
+    code = str(decision.reply)[:9] if decision.reply is not None else ""
+    return decision.verb.value, decision.because, code
 
 
-def test_a_rejection_beats_a_deferral_and_that_beats_holding():
-    outcomes = [
-        said("rspamd", "rspamd-quarantine", stage=Stage.MESSAGE),
-        said("rate-limits", "rate-client", stage=Stage.RCPT),
-        said("helo", "helo-ours"),
-    ]
-    assert decide(outcomes, Profile()).because == "helo-ours"
-    assert decide(outcomes[:2], Profile()).because == "rate-client"
-    assert decide(outcomes[:1], Profile()).verb is Verb.HOLD
-
-
-def test_among_rejections_the_first_of_the_profile_gives_the_text():
-    outcomes = [said("own-sender", "own-sender"), said("helo", "helo-ours")]
-    assert decide(outcomes, Profile()).because == "helo-ours"
-    swapped = Profile(checks=("own-sender", "helo"))
-    assert decide(outcomes, swapped).because == "own-sender"
-
-
-def test_checks_that_a_profile_does_not_name_count_for_nothing():
-    assert decide([said("helo", "helo-ours")], Profile(checks=("spf",))).verb is Verb.ACCEPT
-    assert records([said("helo", "helo-ours")], Profile(checks=("spf",))) == ()
-
-
-def test_the_profile_has_the_last_word_on_what_a_finding_means():
-    listed = said("dns-lists", "dns-listed", action=3.0)
-    assert decide([listed], Profile()).score == 3.0
-    assert decide([listed], Profile(actions={"dns-listed": "reject"})).verb is Verb.REJECT
-    assert decide([listed], Profile(actions={"dns-listed": 0.5})).score == 0.5
+def test_nothing_found_is_nothing_against_it():
+    assert verdict() == ("accept", "", "")
+    assert verdict(said("spf"), said("helo", undecided="DNS")) == ("accept", "", "")
 
 
 @pytest.mark.parametrize(
-    ("score", "verb"),
-    [(4.9, Verb.ACCEPT), (5.0, Verb.HOLD), (7.0, Verb.DEFER), (9.0, Verb.REJECT)],
+    ("score", "expected"),
+    [
+        (-50.0, ("accept", "", "")),
+        (2.9, ("accept", "", "")),
+        (3.0, ("hold", "score", "")),
+        (4.0, ("defer", "score", "450 4.7.1")),
+        (5.0, ("reject", "score", "550 5.7.1")),
+    ],
 )
-def test_thresholds(score, verb):
-    profile = Profile(hold_score=5.0, defer_score=7.0, reject_score=9.0)
-    decision = decide([said("spf", "spf-fail", action=score)], profile)
-    assert decision.verb is verb
-    assert decision.because == ("" if verb is Verb.ACCEPT else "score")
-    assert (decision.reply is not None) == (verb in (Verb.DEFER, Verb.REJECT))
+def test_the_sum_counts_from_each_threshold_on(score, expected):
+    profile = {"reject_score": 5.0, "defer_score": 4.0, "hold_score": 3.0}
+    assert verdict(scored("helo", score), **profile) == expected
 
 
-def test_a_sum_that_rejects_beats_a_single_deferral():
-    outcomes = [said("rate-limits", "rate-client"), said("spf", "spf-fail", action=12.0)]
-    decision = decide(outcomes, Profile())
-    assert (decision.verb, decision.because) == (Verb.REJECT, "score")
-    assert "SPF" in decision.reply.lines[0]
+def test_what_speaks_for_a_client_is_taken_off():
+    assert verdict(scored("helo", 12.0), scored("spf", -2.5))[0] == "accept"
+    assert verdict(scored("helo", 12.5), scored("spf", -2.5))[0] == "reject"
 
 
-def test_a_welcome_lowers_the_sum():
-    outcomes = [
-        said("dns-lists", "dns-welcome", action=-5.0),
-        said("spf", "spf-fail", action=12.0),
-    ]
-    assert decide(outcomes, Profile()).verb is Verb.ACCEPT
+def test_a_verb_beats_a_score_of_its_kind_and_yields_to_a_harsher_one():
+    greylisted = said("greylist", "greylisted")
+    checks = ("helo", "greylist")
+    assert verdict(greylisted, checks=checks)[:2] == ("defer", "greylisted")
+    assert verdict(greylisted, scored("helo", 10.0), checks=checks)[:2] == ("reject", "score")
+    ours = said("helo", "helo-ours")
+    assert verdict(greylisted, ours, checks=checks)[:2] == ("reject", "helo-ours")
+    assert verdict(ours, scored("helo", 10.0), checks=checks)[:2] == ("reject", "helo-ours")
 
 
-def test_accept_disregards_what_was_found_before_the_body_only():
-    profile = Profile(actions={"dns-welcome": "accept"})
+def test_of_equal_verbs_the_check_that_stands_first_gives_the_text():
+    both = said("own-sender", "own-sender"), said("helo", "helo-ours")
+    assert verdict(*both)[1] == "helo-ours"
+    assert verdict(*both, checks=("own-sender", "helo"))[1] == "own-sender"
+
+
+def test_accept_sets_aside_what_was_said_before_the_body_and_no_more():
     welcome = said("dns-lists", "dns-welcome", stage=Stage.CONNECT)
-    assert decide([welcome, said("helo", "helo-ours")], profile).verb is Verb.ACCEPT
-    virus = said("clamav", "virus", stage=Stage.MESSAGE)
-    assert decide([welcome, virus], profile).because == "virus"
+    ours, virus = said("helo", "helo-ours"), said("clamav", "virus", stage=Stage.MESSAGE)
+    actions = {"dns-welcome": "accept"}
+    assert verdict(welcome, ours, scored("spf", 50.0), actions=actions)[0] == "accept"
+    assert verdict(welcome, ours, virus, actions=actions)[1] == "virus"
 
 
-def test_one_thing_found_in_two_stages_counts_once():
-    twice = [
-        said("dns-lists", "dns-listed", action=6.0, reason="bl.example", stage=Stage.CONNECT),
-        said("dns-lists", "dns-listed", action=6.0, reason="bl.example", stage=Stage.HELO),
-    ]
-    assert decide(twice, Profile()).score == 6.0
+def test_the_profile_says_what_a_finding_means_before_the_check_does():
+    listed = scored("dns-lists", 1.0)
+    assert verdict(listed)[0] == "accept"
+    assert verdict(listed, actions={"dns-listed": "reject"})[0] == "reject"
+    assert verdict(said("helo", "helo-ours"), actions={"helo-ours": 0})[0] == "accept"
 
 
-def test_at_the_message_a_check_takes_back_what_it_said_before():
+def test_checks_that_are_not_named_or_run_dry_do_not_count():
+    ours = said("helo", "helo-ours")
+    assert verdict(ours, checks=("spf",))[0] == "accept"
+    assert verdict(ours, dry_run=("helo",))[0] == "accept"
+    assert verdict(ours, dry_run=("helo",), dry=True)[0] == "reject"
+
+
+def test_what_is_found_in_several_stages_counts_once():
+    early = [scored("dns-lists", 6.0, stage) for stage in (Stage.HELO, Stage.MAIL)]
+    assert verdict(*early)[0] == "accept"
+    others = said("dns-lists", Found(name="dns-listed", reason="another list", action=6.0))
+    assert verdict(*early, others)[0] == "reject"
+
+
+def test_a_check_that_speaks_of_the_message_takes_back_what_it_said_before():
+    before = said("milters", "milter-reject", stage=Stage.RCPT)
+    after = said("milters", stage=Stage.MESSAGE)
+    assert verdict(before)[0] == "reject"
+    assert verdict(before, after)[0] == "accept"
+
+
+@pytest.mark.parametrize(
+    ("own", "action", "code"),
+    [
+        (None, "reject", "550 5.7.1"),
+        (None, "defer", "450 4.7.1"),
+        (reply(451, "4.3.0", "x"), "reject", "550 5.3.0"),
+        (reply(554, "5.6.0", "x"), "defer", "450 4.6.0"),
+        (reply(554, "5.6.0", "x"), "reject", "554 5.6.0"),
+    ],
+)
+def test_a_reply_says_what_is_done(own, action, code):
+    outcome = said("helo", Found(name="helo-ours", reply=own))
+    assert verdict(outcome, actions={"helo-ours": action})[2] == code
+
+
+def test_a_refusal_by_score_names_what_weighs_most():
+    scores = {"helo": 1.0, "spf": 4.0, "bounces": 3.0, "dkim": 2.5, "arc": -0.5}
+    parts = [scored(name, score) for name, score in scores.items()]
+    decision = decide(parts, Profile(reject_score=5.0))
+    assert decision.verb is Verb.REJECT
+    assert decision.reason == "dns-listed=4, dns-listed=3, dns-listed=2.5"
+    assert decision.score == 10.0
+
+
+def test_all_checks_of_the_profile_are_told_with_evidence_and_time():
     outcomes = [
-        said("milters", "milter-reject", stage=Stage.RCPT),
-        said("milters", stage=Stage.MESSAGE),
+        said("spf", "spf-softfail", evidence={"mfrom": "softfail"}), said("helo"),
+        said("dns-lists", undecided="no answer"), said("greylist", "greylisted"),
+    ]  # fmt: skip
+    told = records(outcomes, Profile(dry_run=("spf",)))
+    assert [(one.check, one.found, one.undecided, one.ms) for one in told] == [
+        ("spf", ("(spf-softfail=1)",), "", 1.0),
+        ("helo", (), "", 1.0),
+        ("dns-lists", (), "no answer", 1.0),
     ]
-    assert decide(outcomes, Profile()).verb is Verb.ACCEPT
-
-
-def test_dry_run_counts_only_when_it_is_asked_for():
-    profile = Profile(dry_run=("helo",))
-    outcomes = [said("helo", "helo-ours")]
-    assert decide(outcomes, profile).verb is Verb.ACCEPT
-    assert decide(outcomes, profile, dry=True).verb is Verb.REJECT
-    assert list(meanings(outcomes, profile)) == []
-
-
-def test_a_checks_own_text_is_what_the_client_hears():
-    own = reply(550, "5.7.23", "SPF: example.net says no")
-    decision = decide([said("spf", "spf-fail", reply=own)], Profile(actions={"spf-fail": "reject"}))
-    assert decision.reply is own
-    later = decide([said("spf", "spf-fail", reply=own)], Profile(actions={"spf-fail": "defer"}))
-    assert str(later.reply) == "450 4.7.23 SPF: example.net says no"
+    assert told[0].evidence == {"mfrom": "softfail"}
+    assert list(meanings(outcomes, Profile())) == ["spf-softfail=1"]

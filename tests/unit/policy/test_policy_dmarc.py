@@ -159,6 +159,22 @@ def test_who_hides_among_many_is_refused(check, author):
     assert made.detail.result == "fail"
 
 
+def test_a_from_field_far_behind_a_broken_line_is_found(check):
+    head = b"broken\r\n" + b"X: y\r\n" * 10_000 + b"From: a@reject.example\r\n"
+    assert found(check("", head=head, dkim=[signed("watch.example")])) == "dmarc-reject"
+
+
+def test_a_broken_header_without_end_names_no_author(check):
+    made = check("", head=b"broken\r\n" + b"X: y\r\n" * 50_000)
+    assert found(made) == "dmarc-reject"
+    assert made.detail.result == "fail"
+
+
+def test_a_signature_that_leaves_open_what_readers_see_proves_no_author(check):
+    partly = msgspec.structs.replace(signed("reject.example"), reason="another subject above")
+    assert found(check("a@reject.example", dkim=[partly])) == "dmarc-reject"
+
+
 def test_too_many_authors_over_several_fields(check):
     head = b"".join(b"From: a@d%d.example\r\n" % n for n in range(20))
     assert found(check("", head=head)) == "dmarc-reject"
@@ -244,6 +260,8 @@ def test_a_trusted_sealer_is_believed(check):
         (arc((FORWARDER, "mx; dmarc=pass header.from=other.example")), [FORWARDER]),
         (arc((FORWARDER, "mx; dmarc=pass")), [FORWARDER]),
         (arc((FORWARDER, 'mx; spf=fail reason="; dmarc=pass header.from=reject.example"')),
+         [FORWARDER]),
+        (msgspec.structs.replace(arc((FORWARDER, SAID)), reason="another from stands above"),
          [FORWARDER]),
         # whoever seals after it may have put the set on another message
         (arc((FORWARDER, SAID), ("evil.example", SAID)), [FORWARDER]),

@@ -238,3 +238,14 @@ def test_zones_without_a_key_are_shown_whole(zone):
 def test_texts_of_strangers_are_made_harmless():
     assert quote(b'a\r\n"b"\xff\x1b[0m', BL) == "a??'b'??[0m"
     assert len(quote(b"x" * 70_000, BL)) == 200
+
+
+def test_a_name_too_long_to_be_asked_for_hides_nobody():
+    long = "x." * 120 + "spam.example"
+    names = FakeNames(a={f"spam.example.{BL}": ["127.0.0.2"]})
+    lists = {BL: DnsList(of=ListOf.SENDER)}
+    ended(checking(names, lists)(about(Stage.MAIL, sender=f"a@{long}")))
+    (asked,) = names.asked
+    name = asked.removeprefix("a ")
+    assert 250 < len(name) <= 253
+    assert name.endswith(f".spam.example.{BL}")

@@ -58,9 +58,12 @@ def test_i14_without_a_result_of_spf_nothing_is_known():
     assert found(result) == "undecided"
 
 
-def test_the_mail_hosts_of_a_domain_without_spf_may_send_for_it():
+def test_the_mail_hosts_of_a_domain_of_which_spf_says_nothing_may_send_for_it():
     names = FakeNames(mx={HOME: [(10, "mail.example.com")]}, a={"mail.example.com": [CLIENT]})
     assert found(checked(spf("none"), names=names)) == ""
-    assert found(checked(spf("neutral"), names=names)) == "own-sender"
+    for silent in (spf("neutral"), spf("permerror"), spf("pass", "all")):
+        assert found(checked(silent, names=names)) == ""
+    for no in (spf("fail", "all"), spf("softfail", "all")):
+        assert found(checked(no, names=names)) == "own-sender"
     names.broken.add("mail.example.com")
     assert found(checked(spf("none"), names=names)) == "undecided"

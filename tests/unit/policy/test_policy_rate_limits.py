@@ -67,6 +67,14 @@ def test_a_proven_sender_domain_counts_as_a_whole():
     assert ask(address="203.0.113.1", results=spf()) == ["rate-sender"]
 
 
+def test_senders_without_a_domain_are_counted_by_network():
+    ask = asking(sender=TWO)
+    assert ask(sender="a@") == ask(sender="b@") == []
+    assert ask(sender="c@") == ["rate-sender"]
+    assert ask(sender="c@", address="198.51.100.1") == []
+    assert ask(sender="") == []
+
+
 def test_a_forger_uses_up_nobodys_limit_but_his_own():
     ask = asking(sender=TWO)
     for address in ("198.51.100.1", "203.0.113.1"):

@@ -53,7 +53,7 @@ def judged(kind, *, checks=tuple(CHECKS), dns=None):
         return await marker.mark(about, given, (), Profile(), SealedBy())
 
     evidence = asyncio.run(run()).evidence
-    notify = (kind.notify,) if kind.notify else ()
+    notify = tuple(filter(None, kind.notify.split(",")))
     return evidence, Envelope(sender=sender, recipients=(structs.replace(TO, notify=notify),))
 
 

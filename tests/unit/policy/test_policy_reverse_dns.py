@@ -28,6 +28,9 @@ def test_ipv6_is_confirmed_by_aaaa_however_it_is_written():
 def test_an_address_without_a_name():
     assert found(checked(FakeNames())) == "rdns-none"
     assert found(checked(FakeNames(ptr={CLIENT: []}))) == "rdns-none"
+    for private in ("10.0.0.1", "127.0.0.1", "fd00::1"):
+        assert found(checked(FakeNames(), private)) == ""
+        assert found(checked(FakeNames(ptr={private: []}), private)) == ""
 
 
 @pytest.mark.parametrize("records", [{}, {HOST: []}, {HOST: ["192.0.2.9"]}])

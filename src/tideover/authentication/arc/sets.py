@@ -15,6 +15,7 @@ SIGNATURE: Final = b"arc-message-signature"
 RESULTS: Final = b"arc-authentication-results"
 KEYS: Final = frozenset((SEAL, SIGNATURE, RESULTS))
 MAX_INSTANCE: Final = 50
+_MOST_FIELDS: Final = 3 * MAX_INSTANCE
 _INSTANCE: Final = re.compile(r"[1-9][0-9]?")
 _ASSERTION: Final = re.compile(rb"[ \t\r\n]*i[ \t\r\n]*=[ \t\r\n]*([1-9][0-9]?)[ \t\r\n]*;")
 _MAX_FIELD: Final = 16 * 1024
@@ -39,8 +40,13 @@ class ArcSet(Struct, frozen=True, kw_only=True):
 
 
 def highest_instance(header: HeaderSection) -> int:
-    """The highest instance that any ARC field names, however broken the chain is; 0: none."""
-    return max((_instance(field) or 0 for field in _arc_fields(header)), default=0)
+    """The highest instance that any ARC field names, however broken the chain is; 0: none. With
+    more fields than a chain can have, the highest that there is.
+    """
+    fields = _arc_fields(header)
+    if len(fields) > _MOST_FIELDS:
+        return MAX_INSTANCE
+    return max((_instance(field) or 0 for field in fields), default=0)
 
 
 def says_broken(header: HeaderSection) -> bool:
@@ -64,6 +70,8 @@ def arc_sets(header: HeaderSection) -> tuple[ArcSet, ...]:
         return ()
     if not header.complete:
         raise ChainBroken("the header section is too long")
+    if len(fields) > _MOST_FIELDS:
+        raise ChainBroken(f"more than {MAX_INSTANCE} ARC sets")
     found: dict[tuple[int, bytes], Field] = {}
     for field in fields:
         instance = _instance(field)

@@ -26,6 +26,8 @@ MAX_SIGNATURES: Final = 10
 # thread and back would cost three times as much again, most of it on the event loop.
 SMALL: Final = 16 * 1024
 _FEW: Final = 2
+_SHOWN: Final = (b"from", b"subject", b"date", b"to", b"content-type")
+"""What readers see of a header section, each of which a message has once (RFC 5322 §3.6)."""
 
 
 async def verify(
@@ -94,7 +96,14 @@ def verdict(
         return "fail", "the signature is wrong: the header was changed, or the key"
     if covered is not None and covered < hashed.length:
         return "pass", f"the last {hashed.length - covered} octets of the body are not signed (l=)"
-    return "pass", ""
+    name = next((one for one in _SHOWN if _stands_above(one, signature, fields)), b"")
+    return "pass", f"another {name.decode()} stands above the signed one" if name else ""
+
+
+def _stands_above(name: bytes, signature: Signature, fields: Sequence[Field]) -> bool:
+    """Whether there are more fields of a name than a signature covers (RFC 6376 §8.15)."""
+    signed = signature.names.count(name)
+    return 0 < signed < sum(field.key == name for field in fields)
 
 
 def _fields(header: HeaderSection) -> list[Field]:

@@ -2,7 +2,8 @@
 
 from tideover.authentication.arc.validate import arc_validate
 from tideover.authentication.results import ArcResult
-from tideover.policy.interface import NOTHING, About, Check, Found, Result
+from tideover.policy.checks.signatures import verifying
+from tideover.policy.interface import Check, Found, Result
 from tideover.policy.services import Services
 
 _SHOWN = 3  # sealers in the evidence, the newest
@@ -11,19 +12,7 @@ _LONGEST = 80  # of a domain there
 
 def make(services: Services) -> Check:
     """The check."""
-    names = services.names
-
-    async def check(about: About) -> Result:
-        message = about.message
-        if message is None:
-            return NOTHING
-        try:
-            chain = await arc_validate(message.header, message.body, names, now=about.now)
-        except OSError as error:
-            return Result(undecided=f"the copy of the message can't be read: {error}")
-        return _result(chain)
-
-    return check
+    return verifying(services, arc_validate, _result)
 
 
 def _result(chain: ArcResult) -> Result:

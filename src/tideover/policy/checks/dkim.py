@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from tideover.authentication.dkim.verify import verify
 from tideover.authentication.results import DkimResult
-from tideover.policy.interface import NOTHING, About, Check, Found, Result
+from tideover.policy.checks.signatures import verifying
+from tideover.policy.interface import Check, Found, Result
 from tideover.policy.services import Services
 
 _SHOWN = 3  # signatures in the evidence
@@ -13,19 +14,7 @@ _LONGEST = 80  # of a domain there
 
 def make(services: Services) -> Check:
     """The check."""
-    names = services.names
-
-    async def check(about: About) -> Result:
-        message = about.message
-        if message is None:
-            return NOTHING
-        try:
-            results = await verify(message.header, message.body, names, now=about.now)
-        except OSError as error:
-            return Result(undecided=f"the copy of the message can't be read: {error}")
-        return _result(results)
-
-    return check
+    return verifying(services, verify, _result)
 
 
 def _result(results: Sequence[DkimResult]) -> Result:

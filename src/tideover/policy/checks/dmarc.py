@@ -10,29 +10,25 @@ from typing import Final
 
 import msgspec
 
-from tideover.authentication.author import (
-    MAX_AUTHORS,
-    MAX_VALUE,
-    author_domains,
-    from_values,
-)
+from tideover.authentication.author import AuthorsUnclear, authors
 from tideover.authentication.authserv import Statement, statements_of
 from tideover.authentication.dmarc import evaluate, worst
 from tideover.authentication.results import ArcResult, DkimResult, DmarcResult, SpfResult
-from tideover.policy.interface import About, Check, Found, Message, Result
+from tideover.policy.checks.broken_section import whole_section
+from tideover.policy.interface import About, Check, Found, Result
 from tideover.policy.services import Services
 from tideover.smtp.replies import reply
 
-_TOO_MUCH: Final = Result(
+_UNCLEAR: Final = Result(
     found=(
         Found(
             name="dmarc-reject",
-            reason="a From field that nobody could tell the author from",
+            reason="nobody could tell the author from the From field",
             reply=reply(550, "5.7.1", "The From field is too long, or names too many domains"),
         ),
     ),
     evidence={"result": "fail"},
-    detail=DmarcResult(result="fail", policy="reject", reason="too many author domains"),
+    detail=DmarcResult(result="fail", policy="reject", reason="unclear author domains"),
 )
 
 
@@ -44,10 +40,18 @@ def make(services: Services) -> Check:
     async def check(about: About) -> Result:
         if about.message is None:
             return Result(undecided="no message yet")
-        values = from_values(about.message.header, await _head(about.message))
-        domains = dict.fromkeys(domain for value in values for domain in author_domains(value))
-        if len(domains) > MAX_AUTHORS or any(len(value) > MAX_VALUE for value in values):
-            return _TOO_MUCH
+        header, section = about.message.header, b""
+        try:
+            if header.broken:
+                whole = await whole_section(about.message)
+                if whole is None:
+                    return _UNCLEAR
+                section = whole
+            domains = authors(header, section)
+        except AuthorsUnclear:
+            return _UNCLEAR
+        except OSError as error:
+            return Result(undecided=f"the copy of the message can't be read: {error}")
         results = []
         for domain in domains:
             spf, dkim = _spf(about), _dkim(about, domain)
@@ -99,6 +103,8 @@ def _believed(about: About, author: str, sealers: Collection[str]) -> tuple[str,
         return "", "" if known is not None and not known.undecided else "ARC is undecided"
     if arc.result not in ("pass", "temperror"):
         return "", ""
+    if arc.result == "pass" and arc.reason:  # the newest set leaves open what readers see
+        return "", ""
     for sealer, said in zip(reversed(arc.sealers), reversed(arc.assertions), strict=False):
         if sealer.lower() not in sealers:
             return "", ""
@@ -129,15 +135,3 @@ def _dkim(about: About, author: str) -> Sequence[DkimResult]:
     if known is None or (known.undecided and known.detail is None):
         return (DkimResult(result="temperror", domain=author, selector=""),)
     return known.detail or ()
-
-
-async def _head(message: Message) -> bytes:
-    """The beginning of a message whose header section is broken, else nothing."""
-    if not message.header.broken:
-        return b""
-    head = b""
-    async for piece in message.body.read():
-        head += piece
-        if len(head) >= MAX_VALUE:
-            break
-    return head

@@ -45,6 +45,7 @@ _WHOSE: Final = {
 _CODES: Final = IPv4Network("127.0.0.0/8")
 _TROUBLE: Final = IPv4Network("127.255.255.0/24")
 _MAX_SHOWN: Final = 10
+_MAX_NAME: Final = 253
 _MOMENT: Final = 1.0  # seconds to wait for what is good to have beside the answer
 
 T = TypeVar("T")
@@ -92,9 +93,18 @@ def _queries(kind: ListOf, about: About, lists: Mapping[str, DnsList]) -> list[_
     if not labels:
         return []
     return [
-        _Asked(zone=zone, settings=one, subject=subject, query=f"{labels}.{zone}")
+        _Asked(zone=zone, settings=one, subject=subject, query=_query(labels, zone))
         for zone, one in lists.items()
     ]
+
+
+def _query(labels: str, zone: str) -> str:
+    """The name to ask for. Of one that DNS could not hold the end is asked about: lists of domains
+    name whole trees, and a long name shall not hide its owner.
+    """
+    while labels and len(labels) + 1 + len(zone) > _MAX_NAME:
+        labels = labels.partition(".")[2]
+    return f"{labels}.{zone}"
 
 
 def _subject(kind: ListOf, about: About) -> tuple[str, str]:

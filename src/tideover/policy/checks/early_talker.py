@@ -5,7 +5,7 @@ from tideover.policy.services import Services
 
 
 def make(_: Services) -> Check:
-    """The check "early-talker" (stages helo and mail: commands come ahead at any time)."""
+    """The check "early-talker" (stages helo, mail and data: commands come ahead at any time)."""
     return check
 
 

@@ -1,7 +1,8 @@
 """own-sender: a sender of one of our domains comes from outside, and SPF does not vouch for it.
 
-A domain that publishes no SPF record is taken to send from its own address and its mail hosts: so
-its primary may write to our other domains.
+Where SPF says neither yes nor no (there is no record, or a broken one, or one that lets anybody
+send), a domain is taken to send from its own address and its mail hosts: so its primary may write
+to our other domains.
 """
 
 from collections.abc import Sequence
@@ -27,7 +28,7 @@ def make(services: Services) -> Check:
         if proves(spf):
             return NOTHING
         try:
-            if spf.result == "none" and await is_host_of(
+            if spf.result not in ("fail", "softfail") and await is_host_of(
                 services.names, domain, about.client.address
             ):
                 return NOTHING

@@ -51,9 +51,9 @@ def _counted(about: About, config: Config) -> Iterator[tuple[str, str, RateLimit
     network = network_of(about.client.address)
     if limits.client is not None:
         yield "rate-client", network, limits.client
-    if limits.sender is not None and about.sender_domain:
-        yield "rate-sender", proven_domain(about) or f"{about.sender_domain} from {network}", \
-            limits.sender  # fmt: skip
+    if limits.sender is not None and about.sender:
+        unproven = f"{about.sender_domain or 'no domain'} from {network}"
+        yield "rate-sender", proven_domain(about) or unproven, limits.sender
     if limits.recipient is not None:
         yield "rate-recipient", recipient_key(recipient, config), limits.recipient
     if limits.domain is not None:

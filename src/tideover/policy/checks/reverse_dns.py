@@ -23,14 +23,17 @@ def make(services: Services) -> Check:
 
     async def check(about: About) -> Result:
         address = about.client.address
+        found: tuple[str, ...] = ()
         try:
             found = await names.ptr(address)
         except NoSuchName:
-            # nobody names loopback and private addresses for us
-            return _NONE if is_public(address) else NOTHING
+            pass
         except DnsUnavailable as error:
             return Result(undecided=str(error))
-        return await _confirmed(names, address, found[:MAX_HOSTS]) if found else _NONE
+        if found:
+            return await _confirmed(names, address, found[:MAX_HOSTS])
+        # nobody names loopback and private addresses for us
+        return _NONE if is_public(address) else NOTHING
 
     return check
 
