@@ -172,8 +172,6 @@ _ALL: dict[str, Finding] = {
                               550, "5.6.0", "Control characters in the header section"),
     "header-8bit": Finding("header", 0.5, "8-bit header fields without SMTPUTF8"),
     # loop
-    "loop-hops": Finding("loop", "reject", "more than 100 hops",
-                         554, "5.4.6", "Too many hops; this message is going in circles"),
     "loop-ours": Finding("loop", "reject", "it has come through us several times",
                          554, "5.4.6", "This message has been here before; it goes in circles"),
     # honeypots

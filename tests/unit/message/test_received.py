@@ -2,7 +2,6 @@ import pytest
 
 from tideover.message.dates import rfc5322_date
 from tideover.message.envelope import Client, Envelope, QueueId, Recipient, SessionId
-from tideover.message.headers import MAX_HOPS, HopCounter
 from tideover.message.received import received
 
 CLIENT = Client(session=SessionId("s1"), address="192.0.2.1", port=9, helo="c.example",
@@ -39,19 +38,3 @@ def test_a_client_cannot_forge_a_header(helo):
 
 def test_dates():
     assert rfc5322_date(0.9) == "Thu, 1 Jan 1970 00:00:00 +0000"
-
-
-@pytest.mark.parametrize("step", [1, 7, 10, 11, 100_000])
-def test_hops_are_counted_in_the_header_only(step):
-    body = b"Received: a\r\nreceived: b\r\nX-Received: c\r\n Received: d\r\n\r\nReceived: e\r\n"
-    counter = HopCounter()
-    for start in range(0, len(body), step):
-        counter.feed(body[start : start + step])
-    assert counter.hops == 2
-    assert not counter.looping
-
-
-def test_a_loop():
-    counter = HopCounter()
-    counter.feed(b"Received: a\r\n" * (MAX_HOPS + 1))
-    assert counter.looping
