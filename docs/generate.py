@@ -16,7 +16,7 @@ from tideover.cli.main import ROOT
 from tideover.config.explain import example
 from tideover.config.findings import CHECKS, FINDINGS, Finding
 from tideover.config.model import Config
-from tideover.config.policy import Clamav, Milter, Profile, Rspamd, Spamassassin
+from tideover.config.policy import Clamav, Greylist, Milter, Rspamd, Spamassassin
 from tideover.config.policy_values import SocketAddress
 from tideover.config.settings import Setting, settings
 from tideover.events.encoding import kinds
@@ -190,7 +190,7 @@ def findings_page() -> str:
 
 
 def _unless_named(check: str) -> str:
-    return "" if check in Profile().checks else " Only where a profile names it in `checks`."
+    return " Off by default: `[greylist] enabled`." if check == "greylist" else ""
 
 
 def _finding_row(name: str, finding: Finding) -> str:
@@ -211,7 +211,7 @@ def _stages() -> dict[str, list[str]]:
             clamav=Clamav(socket=socket),
             spamassassin=Spamassassin(socket=socket),
             milters={"filter": Milter(socket=socket)},
-            profiles={"every": Profile(checks=CHECKS)},
+            greylist=Greylist(enabled=True),
         ),
         memory=SimpleNamespace(buckets=None),
     )

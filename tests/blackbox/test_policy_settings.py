@@ -21,6 +21,7 @@ weight = 10
 checks = ["dns-lists", "spf", "greylist"]
 
 [greylist]
+enabled = true
 delay = "2s"
 """
 

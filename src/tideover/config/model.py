@@ -420,9 +420,9 @@ class Config:
     limits: Annotated[Limits, doc("How much mail is taken in a while.")] = field(
         default_factory=Limits
     )
-    greylist: Annotated[
-        Greylist, doc('Greylisting, for profiles whose checks name "greylist".')
-    ] = field(default_factory=Greylist)
+    greylist: Annotated[Greylist, doc("Greylisting; off by default.")] = field(
+        default_factory=Greylist
+    )
     rspamd: Annotated[Rspamd, doc("The spam filter rspamd, by HTTP.")] = field(
         default_factory=Rspamd
     )

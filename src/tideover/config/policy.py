@@ -21,6 +21,7 @@ from tideover.config.kinds import (
     Selector,
     Size,
     Socket,
+    Switch,
     Text,
     Timeout,
 )
@@ -80,7 +81,7 @@ class Profile:
     checks: Annotated[
         tuple[CheckName, ...],
         doc("The checks that count, in the order in which their refusals do."),
-    ] = tuple(name for name in CHECKS if name != "greylist")
+    ] = CHECKS
     dry_run: Annotated[
         tuple[CheckName, ...],
         doc("Checks of which only the log says what they would have done."),
@@ -149,6 +150,7 @@ class Greylist:
 
     __pydantic_config__ = STRICT
 
+    enabled: Annotated[Switch, doc("Whether greylisting is done.")] = False
     delay: Annotated[Timeout, doc("How long a newcomer has to wait before it is let in.")] = 300.0
     window: Annotated[Timeout, doc("Within this time it has to come again, or begin anew.")] = (
         2 * 86400.0

@@ -49,7 +49,8 @@ def _all(services: Services) -> Iterator[Entry]:
     yield _entry("own-sender", own_sender.make(services), _MAIL, needs=("spf",))
     yield _entry("bounces", bounces.make(services), _RCPT, _DATA)
     yield _entry("rate-limits", rate_limits.make(services), _RCPT)
-    yield _entry("greylist", greylist.make(services), _RCPT)
+    if services.config.greylist.enabled:
+        yield _entry("greylist", greylist.make(services), _RCPT)
     yield _entry("honeypots", honeypots.make(services), _RCPT, _MESSAGE)
     yield _entry("loop", loop.make(services), _MESSAGE)
     yield _entry("header", header.make(services), _MESSAGE)

@@ -58,8 +58,8 @@ def test_tables_that_an_operator_names_are_in_force(write):
             'line 4: profiles.strict.actions.spf-fail: found true; "accept", "hold", "defer", ',
         ),
         (
-            '[profiles.strict]\ndry_run = ["greylist"]\n',
-            "line 4: profiles.strict.dry_run: greylist does not run: it is not in checks",
+            '[profiles.strict]\nchecks = ["spf"]\ndry_run = ["greylist"]\n',
+            "line 5: profiles.strict.dry_run: greylist does not run: it is not in checks",
         ),
         (
             "[profiles.strict]\ndefer_score = 10\n",
