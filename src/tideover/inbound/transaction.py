@@ -230,6 +230,9 @@ class Transaction:
 
     async def _judge_message(self, intake: Intake, copy: BodyCopy) -> Reply | None:
         header = await first_fields(copy)
+        if sum(1 for _ in header.all(b"received")) > MAX_HOPS:
+            self.abort()
+            return self.refused(LOOP, "loop")
         self._trace = received(
             self.queue_id, self._envelope, self._client,
             hostname=self._house.config.hostname, time=self._house.clock(),
@@ -246,10 +249,6 @@ class Transaction:
         if self._verdict.reply is not None:
             self.abort()
             return self.refused(self._verdict.reply, f"policy: {self._verdict.because}")
-        # whatever a profile leaves out: a loop ends here
-        if sum(1 for _ in header.all(b"received")) > MAX_HOPS:
-            self.abort()
-            return self.refused(LOOP, "loop")
         if changes_header(self._verdict.edits):
             await self._write_again(intake, copy, header)
         return None
