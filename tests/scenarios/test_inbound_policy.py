@@ -401,3 +401,16 @@ def test_stages_that_end_while_another_is_waited_for(tmp_path):
         assert [c.check for c in judged(server)[0].checks] == ["dns-lists", "helo", "spf"]
 
     played(tmp_path, scenario, entries=entries)
+
+
+def test_no_line_of_a_stranger_goes_on_with_what_we_found_out(tmp_path):
+    said = entry("rspamd", Stage.MESSAGE, Result(edits=(Add(b"X-Spam", b"no"),)))
+
+    async def scenario(server):
+        assert (await send(server, b" forged\r\nSubject: x\r\n\r\n")).startswith(b"250")
+        message, _ = server.shelf.messages[0]
+        lowest = message.trace.rstrip().rpartition(b"\r\nReceived: ")[2]
+        assert b"X-Spam" not in lowest
+        assert lowest.startswith(b"from ")
+
+    played(tmp_path, scenario, entries=said)

@@ -251,6 +251,7 @@ class Transaction:
             return self.refused(self._verdict.reply, f"policy: {self._verdict.because}")
         if changes_header(self._verdict.edits):
             await self._write_again(intake, copy, header)
+        self._trace = _in_order(self._trace, self._verdict.trace, header)
         return None
 
     async def _write_again(self, intake: Intake, copy: BodyCopy, header: HeaderSection) -> None:
@@ -284,7 +285,7 @@ class Transaction:
             received_at=self._house.clock(),
             envelope=self._envelope,
             client=self._client,
-            trace=self._trace + verdict.trace,
+            trace=self._trace,
             evidence=replace(verdict.evidence, notes=verdict.evidence.notes + notes),
             held=verdict.held,
         )
@@ -344,3 +345,12 @@ class Transaction:
         """The transaction is over: forget what is not stored. May be called more than once."""
         self.abort()
         self._policy.close()
+
+
+def _in_order(received_field: bytes, found_out: bytes, header: HeaderSection) -> bytes:
+    """Received on top; but lowest where the message does not begin with a field: a first line that
+    begins with white space goes on with the field above it, which must not be one of evidence.
+    """
+    if header.broken and not header.fields:
+        return found_out + received_field
+    return received_field + found_out
