@@ -7,7 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tideover.authentication.author import MAX_AUTHORS, MAX_VALUE, author_domains
+from tideover.authentication.author import (
+    MAX_AUTHORS,
+    MAX_VALUE,
+    AuthorsUnclear,
+    author_domains,
+)
 from tideover.authentication.authserv import authserv_id_of, statements_of
 from tideover.config.values import parse_domain
 
