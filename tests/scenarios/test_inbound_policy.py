@@ -414,3 +414,20 @@ def test_no_line_of_a_stranger_goes_on_with_what_we_found_out(tmp_path):
         assert lowest.startswith(b"from ")
 
     played(tmp_path, scenario, entries=said)
+
+
+def test_one_command_waits_no_longer_than_one_stage_may_take(tmp_path):
+    entries = together(
+        entry("spf", Stage.MAIL, lambda _: asyncio.sleep(30)),
+        entry("milters", Stage.RCPT, lambda _: asyncio.sleep(30), waits=True),
+    )
+
+    async def scenario(server):
+        client = await hello(server)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        assert (await client.say(b"RCPT TO:<user@example.com>\r\n")).startswith(b"250")
+        assert loop.time() - began < 1.8
+
+    played(tmp_path, scenario, entries=entries,
+           policy=Policy(greet_delay=0.0, stage_timeout=1.0))  # fmt: skip

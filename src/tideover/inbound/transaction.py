@@ -348,9 +348,9 @@ class Transaction:
 
 
 def _in_order(received_field: bytes, found_out: bytes, header: HeaderSection) -> bytes:
-    """Received on top; but lowest where the message does not begin with a field: a first line that
-    begins with white space goes on with the field above it, which must not be one of evidence.
+    """Received on top; but lowest where the message begins with white space, which goes on with the
+    field above it: that must not be one of evidence.
     """
-    if header.broken and not header.fields:
+    if header.begins_folded:
         return found_out + received_field
     return received_field + found_out

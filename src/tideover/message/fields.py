@@ -36,7 +36,8 @@ class HeaderSection(Struct, frozen=True):
 
     `length` are the octets of the section with the empty line that ends it; all of the message
     when there is none (`ended` tells). `broken` are lines that are no field: they end the section,
-    as other servers and filters read it.
+    as other servers and filters read it. `begins_folded`: the first of them begins with white space,
+    so that it goes on with whatever field is put above it.
     `complete` is False when the section is longer than what was looked at, or has more fields.
     """
 
@@ -45,6 +46,7 @@ class HeaderSection(Struct, frozen=True):
     broken: int = 0
     complete: bool = True
     ended: bool = False
+    begins_folded: bool = False
 
     def all(self, name: bytes) -> Iterator[Field]:
         """The fields of this name (lower case), in order."""
@@ -76,7 +78,8 @@ def parse_header(head: bytes, *, whole: bool) -> HeaderSection:
         name, colon, value = head[start:stop].partition(b":")
         bare = name.rstrip(b" \t")
         if not colon or not _NAME.fullmatch(bare):
-            return HeaderSection(tuple(fields), start, broken=1)
+            folded = not start and head[:1] in (b" ", b"\t")
+            return HeaderSection(tuple(fields), start, broken=1, begins_folded=folded)
         raw = head[start:stop]
         fields.append(Field(bare, value.removesuffix(b"\r\n"), raw))
         start = stop

@@ -58,8 +58,10 @@ class Chain:
         """The profile of this name, or the default one where a reload has brought the name."""
         return self._profiles.get(name, DEFAULT)
 
-    def begin(self, about: About, profile: str | None = None) -> Round:
-        """Begin the checks of a stage: those that a profile names, once one is known to judge."""
+    def begin(self, about: About, profile: str | None = None, *, waited: float = 0.0) -> Round:
+        """Begin the checks of a stage: those that a profile names, once one is known to judge.
+        `waited` are seconds that the client has waited for this answer already.
+        """
         trusted = self.trusts(about.client.address)
         key = about.stage, trusted, profile
         checks = self._chosen.get(key)
@@ -68,7 +70,7 @@ class Chain:
         policy = self.config.policy
         last = about.stage is Stage.MESSAGE
         timeout = policy.message_timeout if last else policy.stage_timeout
-        return Round(checks, about, timeout=timeout, emit=self.emit)
+        return Round(checks, about, timeout=max(0.0, timeout - waited), emit=self.emit)
 
     def _choose(self, stage: Stage, profile: str | None, *, trusted: bool) -> Sequence[Entry]:
         checks = self._entries.get(stage, ())

@@ -5,6 +5,7 @@ Whoever a message is for is judged by the same profile, key and filter settings:
 whom others hold is asked to come in a transaction of its own, as one reply answers a body.
 """
 
+import asyncio
 from collections import ChainMap
 from collections.abc import Awaitable
 from itertools import chain as chained
@@ -117,15 +118,19 @@ class TransactionPolicy:
         return self._judge_recipient(asked)
 
     async def _recipient_later(self, waiting: list[Awaitable[None]], asked: _Asked) -> Reply | None:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         for one in waiting:
             await one
         if self._closed:
             return GONE
         self._before = joined(self._rounds)
-        verdict = self._judge_recipient(asked)
+        verdict = self._judge_recipient(asked, waited=loop.time() - began)
         return verdict if verdict is None or isinstance(verdict, Reply) else await verdict
 
-    def _judge_recipient(self, asked: _Asked) -> Awaitable[Reply | None] | Reply | None:
+    def _judge_recipient(
+        self, asked: _Asked, waited: float = 0.0
+    ) -> Awaitable[Reply | None] | Reply | None:
         if not asked.is_open:
             outcomes = self._outcomes
             decision = decide(outcomes, self._chain.profile(asked.kind.profile))
@@ -138,6 +143,7 @@ class TransactionPolicy:
                 recipients=tuple(self._recipients), results=self._before or {},
             ),
             asked.kind.profile,
+            waited=waited,
         )  # fmt: skip
         waits = one.settled()
         return self._after_round(one, asked) if waits is None else self._later(waits, one, asked)
