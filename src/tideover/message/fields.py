@@ -36,8 +36,8 @@ class HeaderSection(Struct, frozen=True):
 
     `length` are the octets of the section with the empty line that ends it; all of the message
     when there is none (`ended` tells). `broken` are lines that are no field: they end the section,
-    as other servers and filters read it. `begins_folded`: the first of them begins with white space,
-    so that it goes on with whatever field is put above it.
+    as other servers and filters read it. `begins_folded`: the first of them begins with white
+    space, so that it goes on with whatever field is put above it.
     `complete` is False when the section is longer than what was looked at, or has more fields.
     """
 
