@@ -4,6 +4,7 @@ What a stranger's records can cost is bounded by the limits in `spf_evaluation`.
 """
 
 import re
+from functools import lru_cache
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from typing import Final, Literal
 
@@ -79,6 +80,7 @@ async def check_host(
     )
 
 
+@lru_cache(maxsize=1024)  # the same sender writes often, and several checks ask
 def proves(result: SpfResult) -> bool:
     """Whether it is a pass that tells this client from any other.
 

@@ -25,11 +25,12 @@ class CheckRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class PolicyJudged(Event, frozen=True, kw_only=True):
     """What the checks together led to: `verdict` is accept, hold, defer or reject.
 
-    With `recipient` it is about that one, else about the whole message. `because` names the finding
-    that decided, `score` is the sum; `dry_run` is what would have been decided if the checks that
-    run dry counted.
+    For `explain`: what is refused is told by an event of its own, too. With `recipient` it is about
+    that one, else about the whole message. `because` names the finding that decided, `score` is the
+    sum; `dry_run` is what would have been decided if the checks that run dry counted.
     """
 
+    level: ClassVar[str] = "debug"
     session: str
     client: str
     message: str

@@ -8,7 +8,7 @@ needs did not answer is *undecided*: never a reason to refuse anybody (I14).
 Whatever is in a cache is to be had without suspending: such a check costs no task.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from enum import StrEnum
 from typing import Any, Final
 
@@ -139,7 +139,7 @@ class About(Struct, frozen=True, kw_only=True):
     transaction: dict[str, Any] = {}
 
 
-Check = Callable[[About], Awaitable[Result]]
+Check = Callable[[About], Coroutine[Any, Any, Result]]
 
 
 class Entry(Struct, frozen=True, kw_only=True):

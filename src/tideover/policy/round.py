@@ -9,7 +9,7 @@ from collections import ChainMap
 from collections.abc import Awaitable, Iterable, Mapping, MutableMapping, Sequence
 from functools import partial
 from time import perf_counter
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -70,37 +70,44 @@ class Round:
         self._emit = emit
         judging = about.stage is Stage.MESSAGE
         self._silence = {one.name: one.silence for one in entries if one.silence and judging}
-        self._pending: dict[str, asyncio.Task[tuple[Result, float]]] = {}
+        self._pending: dict[str, asyncio.Task[Result]] = {}
         for entry in entries:
             self._begin(entry, about)
         self._ends = asyncio.get_running_loop().time() + timeout if self._pending else 0.0
 
     def _begin(self, entry: Entry, about: About) -> None:
         needed = [self._pending[name] for name in entry.needs if name in self._pending]
-        work = _timed(entry, about, needed)
+        work = _after(needed, entry, about) if needed else entry.run(about)
+        began = perf_counter()
         try:
             said = asyncio.get_running_loop().create_task(work) if entry.waits else run(work)
         except Exception as error:  # whatever a check does, the client is served
-            said = self._failed(entry.name, error), 0.0
+            said = self._failed(entry.name, error)
         if isinstance(said, asyncio.Task):
             self._pending[entry.name] = said
-            said.add_done_callback(partial(self._done, entry.name))
+            said.add_done_callback(partial(self._done, entry.name, began))
         else:
-            self._note(entry.name, *said)
+            self._note(entry.name, said, perf_counter() - began)
 
-    def _done(self, name: str, task: "asyncio.Task[tuple[Result, float]]") -> None:
+    def _done(self, name: str, began: float, task: "asyncio.Task[Result]") -> None:
         if self._pending.pop(name, None) is None:
             return  # it was too late
         if task.cancelled():
-            self._note(name, self._silent(name, TOO_LATE), perf_counter() - self._began)
+            result = self._silent(name, TOO_LATE)
         elif (error := task.exception()) is not None:
-            self._note(name, self._failed(name, error), perf_counter() - self._began)
+            result = self._failed(name, error)
         else:
-            self._note(name, *task.result())
+            result = task.result()
+        self._note(name, result, perf_counter() - began)
 
     def _note(self, name: str, result: Result, seconds: float) -> None:
         self.outcomes.append(Outcome(name, self._stage, result, seconds))
         self.results[name] = result
+
+    @property
+    def speaks(self) -> bool:
+        """Whether any check has found something."""
+        return any(one.result.found for one in self.outcomes)
 
     def _failed(self, name: str, error: BaseException) -> Result:
         text = f"{type(error).__name__}: {error}"[:200]
@@ -132,15 +139,10 @@ class Round:
         self._pending.clear()
 
 
-async def _timed(
-    entry: Entry, about: About, needed: Sequence["asyncio.Task[Any]"]
-) -> tuple[Result, float]:
-    """What a check says when those that it needs have spoken, and its own seconds."""
-    if needed:
-        await asyncio.wait(needed)
-    began = perf_counter()
-    result = await entry.run(about)
-    return result, perf_counter() - began
+async def _after(needed: Sequence["asyncio.Task[Result]"], entry: Entry, about: About) -> Result:
+    """What a check says when those that it needs have spoken."""
+    await asyncio.wait(needed)
+    return await entry.run(about)
 
 
 def joined(rounds: Iterable["Round"]) -> dict[str, Result]:

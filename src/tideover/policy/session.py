@@ -9,38 +9,46 @@ from tideover.policy.round import Round
 
 
 class SessionPolicy:
-    """Begins checks when their facts are known; they go on while the client talks.
+    """The facts of a session, and the checks of them.
 
-    Nobody is refused here: only at RCPT is it known by whose profile to judge, and who was to get
-    the mail.
+    Nothing is checked before a recipient is named who exists: whoever only guesses addresses costs
+    no look-up. Then all stages so far begin at once and go on together.
     """
 
-    __slots__ = ("_connect", "_hello", "about", "chain")
+    __slots__ = ("_connect", "_connected", "_hello", "about", "chain")
 
     def __init__(self, chain: Chain, client: Client, *, early: bool) -> None:
         self.chain = chain
-        self.about = About(stage=Stage.CONNECT, client=client, now=chain.clock(), early=early)
-        self._connect = chain.begin(self.about)
+        self._connected = About(stage=Stage.CONNECT, client=client, now=chain.clock(), early=early)
+        self._connect: Round | None = None
         self._hello: Round | None = None
+        self.about = self._connected
 
     def hello(self, client: Client, *, pipelined: bool) -> None:
         """EHLO or HELO, maybe again: what the last one says counts."""
         if self._hello is not None:
             self._hello.close()
+            self._hello = None
         self.about = replace(
             self.about, stage=Stage.HELO, client=client, now=self.chain.clock(),
-            results=self._connect.results, pipelined=self.about.pipelined or pipelined,
+            pipelined=self.about.pipelined or pipelined,
         )  # fmt: skip
-        self._hello = self.chain.begin(self.about)
 
     def pipelined(self) -> None:
         """Commands came ahead of replies without having been allowed to."""
         self.about = replace(self.about, pipelined=True)
 
+    def begin(self) -> None:
+        """Begin the checks of the client, each once."""
+        if self._connect is None:
+            self._connect = self.chain.begin(self._connected)
+        if self._hello is None and self.about.stage is Stage.HELO:
+            self._hello = self.chain.begin(replace(self.about, results=self._connect.results))
+
     @property
     def rounds(self) -> list[Round]:
         """What is known of the client so far."""
-        return [self._connect] if self._hello is None else [self._connect, self._hello]
+        return [one for one in (self._connect, self._hello) if one is not None]
 
     def close(self) -> None:
         """The connection is over."""

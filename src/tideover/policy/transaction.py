@@ -89,11 +89,9 @@ class TransactionPolicy:
         self._closed = False
         self._about = replace(
             session.about, stage=Stage.MAIL, now=self._chain.clock(), sender=sender,
-            sender_domain=domain_of(sender) or "", smtputf8=smtputf8,
-            results=ChainMap(*(one.results for one in reversed(session.rounds))),
-            transaction=self._memory,
+            sender_domain=domain_of(sender) or "", smtputf8=smtputf8, transaction=self._memory,
         )  # fmt: skip
-        self._mail = self._chain.begin(self._about)
+        self._mail: Round | None = None
         self._before: dict[str, Result] | None = None
 
     # Recipients
@@ -110,12 +108,25 @@ class TransactionPolicy:
             return APART
         asked = _Asked(recipient, kind, local.lower() in OPEN)
         self._about = replace(self._about, honeypots=honeypots)
+        if self._mail is None:
+            self._mail = self._begin()
         if self._before is None:
             waiting = [w for one in self._rounds if (w := one.settled()) is not None]
             if waiting:
                 return self._recipient_later(waiting, asked)
             self._before = joined(self._rounds)
         return self._judge_recipient(asked)
+
+    def _begin(self) -> Round:
+        """Begin to check client and sender: there is somebody whom they want to reach."""
+        session = self._session
+        session.begin()
+        self._about = replace(
+            self._about,
+            pipelined=session.about.pipelined,
+            results=ChainMap(*(one.results for one in reversed(session.rounds))),
+        )
+        return self._chain.begin(self._about)
 
     async def _recipient_later(self, waiting: list[Awaitable[None]], asked: _Asked) -> Reply | None:
         loop = asyncio.get_running_loop()
@@ -159,7 +170,8 @@ class TransactionPolicy:
         profile = self._chain.profile(asked.kind.profile)
         outcomes = [*self._outcomes, *one.outcomes]
         counted = one.outcomes if asked.is_open else outcomes
-        decision = decide(counted, profile)
+        # without a word from this round, what was decided before it stands
+        decision = decide(counted, profile) if one.speaks else Decision()
         if decision.reply is not None and not (asked.is_open and decision.verb is Verb.REJECT):
             self._tell(decision, outcomes, counted, asked=asked)
             return decision.reply
@@ -193,7 +205,7 @@ class TransactionPolicy:
         return self._judge_data()
 
     def _judge_data(self) -> Reply | None:
-        if self._only_open:
+        if self._only_open or (self._data is not None and not self._data.speaks):
             return None
         outcomes = self._so_far
         decision = decide(outcomes, self._chain.profile(self._kind.profile))
@@ -251,7 +263,8 @@ class TransactionPolicy:
 
     @property
     def _rounds(self) -> list[Round]:
-        return [*self._session.rounds, self._mail]
+        mail = [self._mail] if self._mail is not None else []
+        return [*self._session.rounds, *mail]
 
     @property
     def _outcomes(self) -> list[Outcome]:
