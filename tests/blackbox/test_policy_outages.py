@@ -100,7 +100,7 @@ def kinds(sessions):
     return Counter(one.kind for one in sessions)
 
 
-@pytest.mark.parametrize("way", ["kill", "freeze"])
+@pytest.mark.parametrize("way", ["kill", pytest.param("freeze", marks=pytest.mark.slow)])
 def test_dns(rig, load, way):
     """Once it is known to be dead, nobody waits for it."""
     away, _, within = outage(rig, load, "dns", way, DNS + STAGE + 2)
@@ -123,6 +123,7 @@ def test_an_engine_hangs(rig, load):
     assert kinds(within)["listed"] > 2 * KINDS["listed"], "refused at once as ever"
 
 
+@pytest.mark.slow
 def test_redis_hangs(rig, load):
     """rspamd asks it about each message, and goes on without."""
     _, _, within = outage(rig, load, "redis", "freeze", FROZEN)
