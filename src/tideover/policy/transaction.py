@@ -196,16 +196,16 @@ class TransactionPolicy:
             self._about, stage=Stage.DATA, now=self._chain.clock(), results=self._before or {},
             recipients=tuple(self._recipients), pipelined=self._session.about.pipelined,
         )  # fmt: skip
-        self._data = self._chain.begin(self._about, self._kind.profile)
-        waits = self._data.settled()
-        return self._judge_data() if waits is None else self._judge_data_later(waits)
+        self._data = one = self._chain.begin(self._about, self._kind.profile)
+        waits = one.settled()
+        return self._judge_data(one) if waits is None else self._judge_data_later(waits, one)
 
-    async def _judge_data_later(self, waits: Awaitable[None]) -> Reply | None:
+    async def _judge_data_later(self, waits: Awaitable[None], one: Round) -> Reply | None:
         await waits
-        return self._judge_data()
+        return self._judge_data(one)
 
-    def _judge_data(self) -> Reply | None:
-        if self._only_open or (self._data is not None and not self._data.speaks):
+    def _judge_data(self, one: Round) -> Reply | None:
+        if self._only_open or not one.speaks:
             return None
         outcomes = self._so_far
         decision = decide(outcomes, self._chain.profile(self._kind.profile))

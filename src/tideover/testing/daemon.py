@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -20,6 +19,8 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 import tideover
+from tideover.config.values import Endpoint
+from tideover.testing.dns import DnsServer
 
 READY_TIMEOUT = 30.0
 STOP_TIMEOUT = 20.0
@@ -27,29 +28,11 @@ _COMMAND = (sys.executable, "-m", "tideover")
 
 
 @cache
-def refusing_dns() -> int:
-    """The port of a DNS server on 127.0.0.1, one for the whole process, that refuses to answer
-    anything (RFC 1035 §4.1.1, REFUSED): so tests ask nobody's DNS, and don't wait for it.
+def refusing_dns() -> Endpoint:
+    """A DNS server, one for the whole process, that has no zone and so refuses every question
+    (REFUSED): tests ask nobody's DNS, and don't wait for it.
     """
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sock.bind(("127.0.0.1", 0))
-
-    def serve() -> None:
-        while True:
-            query, client = sock.recvfrom(4096)
-            if len(query) >= 12:
-                head = query[:2] + bytes((query[2] | 0x80, 0x05)) + query[4:6] + bytes(6)
-                sock.sendto(head + query[12 : _question_end(query)], client)
-
-    threading.Thread(target=serve, name="refusing-dns", daemon=True).start()
-    return int(sock.getsockname()[1])
-
-
-def _question_end(query: bytes) -> int:
-    at = 12
-    while at < len(query) and query[at]:
-        at += query[at] + 1
-    return at + 5
+    return DnsServer({}).__enter__().endpoint
 
 
 class DaemonFailedError(Exception):
@@ -122,7 +105,7 @@ class Daemon:
         """Tests ask nobody's DNS: one where nothing listens, unless they bring their own."""
         if "[dns]" in self.sections["more"]:
             return ""
-        return f'[dns]\nservers = ["127.0.0.1:{refusing_dns()}"]\n\n'
+        return f'[dns]\nservers = ["{refusing_dns()}"]\n\n'
 
     def __enter__(self) -> Self:
         self.start()
