@@ -8,7 +8,7 @@ from typing import Final
 from msgspec import Struct
 
 from tideover.config.values import parse_domain
-from tideover.message.edits import Edits, Remove
+from tideover.message.edits import Drop, Edits
 from tideover.message.fields import HeaderSection
 from tideover.message.structured import Kind, pieces_of
 
@@ -56,25 +56,19 @@ def _id_in(text: str) -> str:
 
 
 def forged(header: HeaderSection, hostname: str) -> Edits:
-    """The edits that remove each Authentication-Results field that claims to be ours (§5); or all
+    """The edit that removes each Authentication-Results field that claims to be ours (§5); or all
     of them, when there are more than could be looked at.
-
-    Occurrences are those of the section as it came. The lowest goes first, so that the numbers of
-    those above stay right.
     """
-    values = [field.value for field in header.all(_FIELD)]
+    fields = tuple(header.all(_FIELD))
+    values = [field.value for field in fields]
     if (
         len(values) > _MOST_FIELDS
         or sum(map(len, values)) > _MOST_OCTETS
         or sum(len(_SPECIAL.findall(value)) for value in values) > _MOST_SPECIALS
     ):
-        return (Remove(_FIELD),)
-    found = [
-        Remove(_FIELD, occurrence)
-        for occurrence, value in enumerate(values, start=1)
-        if _claims(value, hostname.lower())
-    ]
-    return tuple(reversed(found))
+        return (Drop(fields),)
+    ours = tuple(field for field in fields if _claims(field.value, hostname.lower()))
+    return (Drop(ours),) if ours else ()
 
 
 def may_hold_forged(text: bytes, hostname: str) -> bool:

@@ -37,9 +37,9 @@ class Change(Struct, frozen=True):
 
 
 class Drop(Struct, frozen=True):
-    """Remove this very field of the section, wherever it stands by now, if it is still there."""
+    """Remove these very fields of the section, wherever they stand by now, if they still do."""
 
-    field: Field
+    fields: tuple[Field, ...]
 
 
 Edit = Add | Remove | Change | Drop
@@ -60,13 +60,10 @@ def changes_header(edits: Iterable[Edit]) -> bool:
 
 def edited(section: HeaderSection, edits: Iterable[Edit]) -> bytes:
     """The fields of the section after the edits, in their order; without the empty line."""
-    return b"".join(_ended(field.raw) for field in fields_after(section, edits))
+    return b"".join(_ended(field.raw) for field in _fields_after(section, edits))
 
 
-def fields_after(section: HeaderSection, edits: Iterable[Edit]) -> list[Field]:
-    """The fields of the section after the edits. Those that nothing was done to are the same
-    objects.
-    """
+def _fields_after(section: HeaderSection, edits: Iterable[Edit]) -> list[Field]:
     fields: list[Field] = list(section.fields)
     for edit in edits:
         match edit:
@@ -80,8 +77,9 @@ def fields_after(section: HeaderSection, edits: Iterable[Edit]) -> list[Field]:
             case Change(name, occurrence, value):
                 if (at := _find(fields, name, occurrence)) is not None:
                     fields[at] = Field(name, value, _line(name, value))
-            case Drop(field):
-                fields = [one for one in fields if one is not field]
+            case Drop(dropped):
+                gone = set(map(id, dropped))
+                fields = [field for field in fields if id(field) not in gone]
     return fields
 
 

@@ -24,7 +24,7 @@ from tideover.dns.names import Names
 from tideover.eager import run
 from tideover.events.event import EventSink
 from tideover.events.policy_records import SealFailed
-from tideover.message.edits import Drop, Edits, added_above, edited, fields_after
+from tideover.message.edits import Edits, added_above, edited
 from tideover.message.envelope import Evidence
 from tideover.message.fields import HeaderSection, parse_header
 from tideover.policy.decision import meanings
@@ -93,8 +93,7 @@ class Marker:
         outcomes = list(outcomes)
         known = _known(about.results)
         # filters count in the section as it came: what they ask for goes first
-        header = message.header
-        edits = _asked_for(outcomes, profile) + _in_our_name(header, self._config.hostname)
+        edits = _asked_for(outcomes, profile) + forged(message.header, self._config.hostname)
         trace = added_above(edits)
         if known is not None:
             said = authentication_results(
@@ -160,15 +159,6 @@ def _asked_for(outcomes: Iterable[Outcome], profile: Profile) -> Edits:
     ]  # fmt: skip
     asking.sort(key=lambda one: profile.checks.index(one.check))
     return tuple(edit for one in asking for edit in one.result.edits or ())
-
-
-def _in_our_name(header: HeaderSection, hostname: str) -> Edits:
-    """What removes the fields of the message that claim to be ours."""
-    removals = forged(header, hostname)
-    if not removals:
-        return ()
-    kept = set(map(id, fields_after(header, removals)))
-    return tuple(Drop(field) for field in header.fields if id(field) not in kept)
 
 
 def _known(results: Mapping[str, Result]) -> _Known | None:
