@@ -43,11 +43,12 @@ from tideover.config.policy import (
     Rspamd,
     Spamassassin,
 )
+from tideover.config.primaries import CutOff, Health, PassThrough, Trap
 from tideover.config.values import Endpoint
 
 
 class WhenPrimaryUp(StrEnum):
-    """What a client that comes to us meets while the primary is up (used by the policy stage)."""
+    """What a client that comes to us meets while the primary is up."""
 
     AUTO = "auto"
     PASS_THROUGH = "pass-through"  # noqa: S105 - not a password
@@ -355,6 +356,13 @@ class Domain:
     when_primary_up: Annotated[
         WhenPrimaryUp, doc("What to do with mail that comes while the primary is up.")
     ] = WhenPrimaryUp.AUTO
+    hide_primary: Annotated[
+        Switch, doc("Say the primary's replies in words of our own; the codes stay.")
+    ] = False
+    agent: Annotated[
+        Url | None, doc("URL of the agent beside the primary, which says whom it can reach.")
+    ] = None
+    agent_key: Annotated[PublicKey | None, doc("Public key with which that agent signs.")] = None
     recipient_delimiter: Annotated[
         Text,
         doc('Characters that start a sub-address, as in user+detail ("": none).', max_length=8),
@@ -405,6 +413,18 @@ class Config:
     smtp: Annotated[Smtp, doc("Taking mail in.")] = field(default_factory=Smtp)
     outbound: Annotated[Outbound, doc("Bringing mail home.")] = field(default_factory=Outbound)
     dns: Annotated[Dns, doc("How names are resolved.")] = field(default_factory=Dns)
+    health: Annotated[Health, doc("How it is known whether a primary is up.")] = field(
+        default_factory=Health
+    )
+    pass_through: Annotated[
+        PassThrough, doc("Transactions that a primary which is up answers itself.")
+    ] = field(default_factory=PassThrough)
+    cut_off: Annotated[CutOff, doc("Clients that evidently can't reach the primary.")] = field(
+        default_factory=CutOff
+    )
+    trap: Annotated[Trap, doc("The last MX as a trap, and the first as a wall.")] = field(
+        default_factory=Trap
+    )
     console: Annotated[Console, doc("The web console.")] = field(default_factory=Console)
     log: Annotated[Log, doc("The event log.")] = field(default_factory=Log)
     policy: Annotated[Policy, doc("How clients and messages are checked.")] = field(

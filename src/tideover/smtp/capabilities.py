@@ -11,7 +11,8 @@ class Capabilities:
     """The extensions that matter to a client. All absent: the server knows HELO only.
 
     `size` is the announced maximum in octets, None when there is none or it isn't said (RFC 1870);
-    `rcpt_max` and `mail_max` are the LIMITS of RFC 9422, None when not announced.
+    `rcpt_max` and `mail_max` are the LIMITS of RFC 9422, None when not announced. `xclient` and
+    `xforward` are the attributes that may be sent (Postfix's XCLIENT_README, XFORWARD_README).
     """
 
     size_offered: bool = False
@@ -25,6 +26,8 @@ class Capabilities:
     enhanced_status_codes: bool = False
     rcpt_max: int | None = None
     mail_max: int | None = None
+    xclient: frozenset[str] = frozenset()
+    xforward: frozenset[str] = frozenset()
 
 
 _FLAGS = {
@@ -50,6 +53,8 @@ def parse_capabilities(ehlo: Reply) -> Capabilities:
             found["size_offered"] = True
             # RFC 1870 §4: zero means that no fixed maximum is in force.
             found["size"] = _number(arguments[0]) or None if arguments else None
+        elif keyword in ("XCLIENT", "XFORWARD"):
+            found[keyword.lower()] = frozenset(arguments)
         elif keyword == "LIMITS":
             for argument in arguments:
                 limit, _, value = argument.partition("=")

@@ -148,13 +148,15 @@ class ServerSession:
         self._step(Step.GREET)
         self._out.append(b"220 %s ESMTP\r\n" % self.options.hostname.encode())
 
-    def accept(self) -> None:
-        """Say yes to the pending event; for `BodyEnd` there is `accept_message`."""
+    def accept(self, passed: Reply | None = None) -> None:
+        """Say yes to the pending event; for `BodyEnd` there is `accept_message`. `passed` is the
+        next hop's 2xx to a RCPT that it was asked for.
+        """
         match self._pending:
             case RcptTo():
                 self._step(Step.RCPT)
                 self._recipients += 1
-                self._send(answers.RECIPIENT_OK)
+                self._send(passed or answers.RECIPIENT_OK)
             case MailFrom():
                 self._step(Step.MAIL)
                 self._send(answers.SENDER_OK)
@@ -180,7 +182,7 @@ class ServerSession:
         """Say 250 to the pending `BodyEnd`: the message is in our custody (I1)."""
         if not isinstance(self._pending, BodyEnd):
             raise ValueError("accept_message answers BodyEnd only")  # noqa: TRY004  not a type
-        self._say_queued(receipt.queue_id)
+        self._say_queued(receipt.queue_id, receipt.reply)
 
     def swallow_message(self, queue_id: str) -> None:
         """Say to the pending `BodyEnd` what `accept_message` says, of a message that was for
@@ -190,9 +192,10 @@ class ServerSession:
             raise ValueError("swallow_message answers BodyEnd only")  # noqa: TRY004  not a type
         self._say_queued(queue_id)
 
-    def _say_queued(self, queue_id: str) -> None:
+    def _say_queued(self, queue_id: str, passed: Reply | None = None) -> None:
         self._pending = None
-        self._out.append(b"250 2.0.0 Queued as %s\r\n" % queue_id.encode())
+        queued = b"250 2.0.0 Queued as %s\r\n" % queue_id.encode()
+        self._out.append(queued if passed is None else passed.to_wire())
         self._junk = self._deferred_recipients = 0
         self._end_transaction(Step.DONE)
 

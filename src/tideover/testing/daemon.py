@@ -98,8 +98,13 @@ class Daemon:
             f'[smtp]\nlisten = ["127.0.0.1:{self.port}"]\n{s["smtp"]}\n\n'
             f"[outbound]\n{s['outbound']}\n\n"
             f'[domains."example.com"]\nprimary = ["127.0.0.1:{self.primary}"]\n'
-            f"recipients = {json.dumps(self.sources)}\n{s['domain']}\n\n{self._dns()}{s['more']}\n"
+            f"recipients = {json.dumps(self.sources)}\n{self._posture()}{s['domain']}\n\n"
+            f"{self._dns()}{s['more']}\n"
         )
+
+    def _posture(self) -> str:
+        """Most tests queue whether the primary is up or not; others say what they want."""
+        return "" if "when_primary_up" in self.sections["domain"] else 'when_primary_up = "accept"\n'
 
     def _dns(self) -> str:
         """Tests ask nobody's DNS: one where nothing listens, unless they bring their own."""

@@ -118,7 +118,7 @@ recipients = ["example.org"]
         ('listen = ["127.0.0.1:25"]\n', "it belongs in [smtp]"),
         (
             "wholly_unknown_thing = 1\n",
-            "there is no such setting; allowed here: arc, clamav, console, data_dir",
+            "there is no such setting; allowed here: arc, clamav, console, cut_off",
         ),
         ('[smpt]\nlisten = ["127.0.0.1:25"]\n', 'did you mean "smtp"?'),
         ('[smtp]\ntls_key = "k"\n', "set smtp.tls_certificate too"),

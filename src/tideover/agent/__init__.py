@@ -1,0 +1,1 @@
+"""Beside the primary: says, when a backup asks, whether a client can be reached from there."""
