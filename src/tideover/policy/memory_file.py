@@ -30,7 +30,8 @@ _T = TypeVar("_T")
 class Kind(StrEnum):
     """KNOWN: networks whose mail was taken. TRIPLET: newcomers that were asked to come again.
     PASSED: networks, SENDER: sender domains that did come again. PATIENT: networks that waited for
-    our greeting.
+    our greeting. DEFERRED: senders that were deferred to a primary that is up. CUT_OFF: networks
+    and their senders that can't reach it.
     """
 
     KNOWN = "known"
@@ -38,6 +39,8 @@ class Kind(StrEnum):
     PASSED = "passed"
     SENDER = "sender"
     PATIENT = "patient"
+    DEFERRED = "deferred"
+    CUT_OFF = "cut-off"
 
 
 class Mark(NamedTuple):

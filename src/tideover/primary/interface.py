@@ -8,6 +8,7 @@ from msgspec import Struct
 
 class NextHop(Struct, frozen=True):
     """One host to try: `name` for TLS, logs and people, `address` a literal IP, `port`.
+    `preference`: lower ones are tried first, equal ones in random order (`primary.choice`).
 
     `intermediate`: DNS names better hosts, so this one is a backup like us. It brings mail closer
     to its home, but what it takes is not the primary's word on an address.
@@ -17,10 +18,11 @@ class NextHop(Struct, frozen=True):
     address: str
     port: int
     intermediate: bool = False
+    preference: int = 0
 
 
 class Route(Struct, frozen=True, kw_only=True):
-    """Hosts in the order in which to try them (RFC 5321 §5.1).
+    """Hosts by preference, the lowest first (RFC 5321 §5.1).
 
     Two domains with the same `key` share one destination: one probe, one pace, one set of
     connections. `expires_at` (Unix time) is when to ask again; None: never (static). `warning`
