@@ -9,10 +9,20 @@ from tideover.events import (
     client_records,
     delivery_records,
     domain_records,
+    pass_records,
     recipient_records,
     records,
 )
 from tideover.events.event import Event
+
+_MODULES = (
+    records,
+    recipient_records,
+    domain_records,
+    delivery_records,
+    client_records,
+    pass_records,
+)
 
 LEVELS = ("debug", "info", "warning", "error")
 """From least to most; a log shows its level and all after it."""
@@ -68,7 +78,7 @@ def kinds() -> tuple[type[Event], ...]:
     """All record types, in the order in which their files define them."""
     return tuple(
         item
-        for module in (records, recipient_records, domain_records, delivery_records, client_records)
+        for module in _MODULES
         for item in vars(module).values()
         if isinstance(item, type) and issubclass(item, Event) and item is not Event
     )

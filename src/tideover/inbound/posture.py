@@ -1,0 +1,91 @@
+"""What a client meets at RCPT: the primary itself, the queue, or "later" (`when_primary_up`).
+
+    accept                                  queue
+    primary down, held, without route       queue, by the rules for an outage
+    pass-through                            the primary's own verdict; the queue when it has none
+    defer, primary surely up                450 4.3.2, but for who evidently can't reach it
+    defer, primary recovering               queue: who came during the outage tries again now
+    auto                                    pass-through where the primary grants us XCLIENT,
+                                            else defer
+
+While it is in doubt whether the primary is up, it is asked at once: by the transaction itself, or
+by a check.
+"""
+
+from collections.abc import Awaitable, Callable
+from enum import Enum
+from typing import Final
+
+from msgspec import Struct
+
+from tideover.config.model import Domain, WhenPrimaryUp
+from tideover.primary.interface import PrimaryState
+from tideover.primary.relay import Relay
+from tideover.primary.standing import Standing, Standings
+from tideover.smtp.replies import reply
+
+DEFERRED: Final = reply(
+    450, "4.3.2", "Mail is not taken here now; please use the domain's better mail exchangers"
+)
+"""Names no host: a better MX is in the DNS, and spammers read replies."""
+
+CutOff = Callable[[str, str, str, str], Awaitable[str | None]]
+"""Of client address, sender, recipient and its domain: why the client can't reach the primary,
+although it is up, as far as is known; None when nothing says so."""
+
+
+class Mode(Enum):
+    """What becomes of a recipient's mail."""
+
+    QUEUE = "queue"
+    PASS = "pass"  # noqa: S105 - not a password
+    DEFER = "defer"
+    LOOK = "look"  # QUEUE or DEFER, by what a check now finds
+
+
+class Way(Struct, frozen=True):
+    """Where a recipient's mail goes. `key` is that of the route to the primary."""
+
+    mode: Mode
+    key: str | None = None
+    hidden: bool = False
+
+
+QUEUED: Final = Way(Mode.QUEUE)
+
+
+class Gate(Struct, frozen=True):
+    """Decides; and opens the way to primaries for those who pass."""
+
+    standings: Standings
+    relay: Relay
+    cut_off: CutOff
+
+    def way(self, domain: str, settings: Domain | None) -> Way:
+        """The way of mail for a domain (A-labels), by what is known now."""
+        if settings is None or settings.when_primary_up is WhenPrimaryUp.ACCEPT:
+            return QUEUED
+        standing = self.standings.standing(domain)
+        return Way(mode(settings.when_primary_up, standing), standing.key, settings.hide_primary)
+
+    async def look(self, domain: str, settings: Domain) -> Way:
+        """The way after a check of the primary that is made now, for `Mode.LOOK`."""
+        standing = await self.standings.look(domain)
+        found = mode(settings.when_primary_up, standing)
+        if found is Mode.LOOK:  # even the check is in doubt: what it saw counts
+            found = Mode.DEFER if standing.state is PrimaryState.UP else Mode.QUEUE
+        return Way(found, standing.key, settings.hide_primary)
+
+
+def mode(posture: WhenPrimaryUp, standing: Standing) -> Mode:
+    """What a posture means while the primary stands so."""
+    offered = standing.capabilities
+    if posture is WhenPrimaryUp.ACCEPT or standing.key is None or not standing.may_be_up:
+        return Mode.QUEUE
+    if posture is WhenPrimaryUp.PASS_THROUGH:
+        return Mode.PASS
+    if posture is WhenPrimaryUp.AUTO and offered is not None and offered.xclient:
+        return Mode.PASS
+    if standing.state is PrimaryState.RECOVERING:
+        return Mode.QUEUE
+    return Mode.LOOK if standing.doubt else Mode.DEFER
