@@ -31,6 +31,7 @@ from tideover.config.policy_values import (
 )
 from tideover.config.values import (
     Endpoint,
+    NamedHop,
     parse_domain,
     parse_duration,
     parse_endpoint,
@@ -97,9 +98,9 @@ Network = Annotated[
 Hostname = Annotated[str, AfterValidator(parse_hostname), Kind("host name", '"mx2.example.org"')]
 DomainName = Annotated[str, AfterValidator(parse_domain), Kind("domain", '"example.com"')]
 Primary = Annotated[
-    tuple[Endpoint, ...] | None,
+    tuple[NamedHop, ...] | None,
     PlainValidator(parse_primary),
-    Kind("next hops", '["mail.example.com:25"] or "mx"'),
+    Kind("next hops", '["mail.example.com:25"], ["10 in1.example:25", "10 in2.example:25"], "mx"'),
 ]
 SourceName = Annotated[
     str, AfterValidator(_source_beside_file), Kind("source", '"file:example.com.recipients"')

@@ -310,8 +310,9 @@ class Domain:
     primary: Annotated[
         Primary,
         doc(
-            'Next hops in the order of preference, HOST or HOST:PORT (25), or "mx": the better '
-            "MX hosts that DNS names."
+            "Next hops in the order in which to try them, HOST or HOST:PORT (25); or each with a "
+            "preference, as MX records have it (the lowest first, equals share the load): "
+            '"10 HOST:PORT"; or "mx": the better MX hosts that DNS names.'
         ),
     ]
     recipients: Annotated[

@@ -63,9 +63,9 @@ class CutOff:
         Timeout,
         doc("A deferred sender who tries again so much later is taken to be cut off."),
     ] = 600.0
-    remember: Annotated[
-        Timeout, doc("How long it is remembered that a sender was deferred.")
-    ] = 2 * 86400.0
+    remember: Annotated[Timeout, doc("How long it is remembered that a sender was deferred.")] = (
+        2 * 86400.0
+    )
     key_file: Annotated[
         File | None,
         doc("File with the private key that signs our questions to agents (`agent keygen`)."),

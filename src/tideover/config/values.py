@@ -29,6 +29,8 @@ _SHARED = 4096
 """So many values of a kind are remembered, since most domains of a host have the same."""
 _BRACKETED = re.compile(r"\[([^\[\]]*:[^\[\]]*)\](?::(\d{1,5}))?", re.ASCII)
 _PLAIN = re.compile(r"([^:\[\]\s]+)(?::(\d{1,5}))?", re.ASCII)
+_PREFERRED = re.compile(r"(\d{1,9}) +(.*)", re.ASCII)
+_LAST_PREFERENCE = 65535  # as of an MX record (RFC 1035 §3.3.9)
 _ADDRESS_FORM = 'an address is written like "127.0.0.1:25" or "[::1]:25"'
 _RESOLVER_FORM = 'a DNS server is written like "192.0.2.53", "127.0.0.1:5353" or "[::1]:53"'
 
@@ -41,6 +43,19 @@ class Endpoint(NamedTuple):
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Preferred(NamedTuple):
+    """A next hop with a preference as an MX record has one: the lowest first, equals share."""
+
+    preference: int
+    endpoint: Endpoint
+
+    def __str__(self) -> str:
+        return f"{self.preference} {self.endpoint}"
+
+
+NamedHop = Endpoint | Preferred
 
 
 class BadItemError(ValueError):
@@ -137,8 +152,8 @@ def parse_resolver(value: object) -> Endpoint:
     return _ip_endpoint(value, _RESOLVER_FORM, 53, 1)
 
 
-def parse_primary(value: object) -> tuple[Endpoint, ...] | None:
-    """`"mx"` -> None; a list of `HOST[:PORT]` -> next hops.
+def parse_primary(value: object) -> tuple[NamedHop, ...] | None:
+    """`"mx"` -> None; a list of `[PREFERENCE ]HOST[:PORT]` -> next hops.
 
     Raises:
         BadItemError: one of the hops is wrong.
@@ -155,18 +170,34 @@ def parse_primary(value: object) -> tuple[Endpoint, ...] | None:
 
 
 @lru_cache(maxsize=_SHARED, typed=True)
-def _hops(items: tuple[object, ...]) -> tuple[Endpoint, ...]:
-    hops = []
+def _hops(items: tuple[object, ...]) -> tuple[NamedHop, ...]:
+    hops: list[NamedHop] = []
     for index, item in enumerate(items):
         try:
-            hops.append(item if isinstance(item, Endpoint) else _hop(item))
+            hop = item if isinstance(item, NamedHop) else _named_hop(item)
         except ValueError as error:
             raise BadItemError(index, item, str(error)) from None
+        if hops and type(hop) is not type(hops[0]):
+            allowed = "either all next hops have a preference, or none has"
+            raise BadItemError(index, item, allowed)
+        hops.append(hop)
     return tuple(hops)
 
 
+def _named_hop(value: object) -> NamedHop:
+    match = _PREFERRED.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        return _hop(value)
+    if int(match[1]) > _LAST_PREFERENCE:
+        raise ValueError(f"the preference of a next hop is a number from 0 to {_LAST_PREFERENCE}")
+    return Preferred(int(match[1]), _hop(match[2]))
+
+
 def _hop(value: object) -> Endpoint:
-    form = 'a next hop is written like "mail.example.com", "192.0.2.25:25" or "[2001:db8::25]:25"'
+    form = (
+        'a next hop is written like "mail.example.com", "192.0.2.25:25" or "[2001:db8::25]:25", '
+        'before it a preference if you like: "10 mail.example.com"'
+    )
     host, port = _split(value, form)
     port = 25 if port is None else port
     if not 1 <= port <= 65535:

@@ -1,6 +1,6 @@
 """What one look-up of a route found, and for how long it holds. Values only."""
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Final
 
@@ -50,16 +50,17 @@ def failure(error: DnsError, now: float) -> NoRoute:
 
 
 def hops(
-    hosts: Iterable[tuple[str, int, Sequence[str]]], best: Collection[str] | None = None
+    hosts: Iterable[tuple[int, str, int, Sequence[str]]], best: int | None = None
 ) -> tuple[NextHop, ...]:
-    """Next hops of (name, port, addresses), each once, at most `MAX_HOPS`. `best`: the names of
-    the primaries among them; None: all are.
+    """Next hops of (preference, name, port, addresses), each once, at most `MAX_HOPS`. `best`: the
+    preference of the primaries among them; None: all are.
     """
 
     def each() -> Iterator[NextHop]:
-        for name, port, addresses in hosts:
-            intermediate = best is not None and name not in best
-            yield from (NextHop(name, a, port, intermediate) for a in addresses[:MAX_PER_HOST])
+        for preference, name, port, addresses in hosts:
+            intermediate = best is not None and preference > best
+            for address in addresses[:MAX_PER_HOST]:
+                yield NextHop(name, address, port, intermediate, preference)
 
     distinct = {(hop.address, hop.port): hop for hop in reversed(list(each()))}
     return tuple(islice(reversed(distinct.values()), MAX_HOPS))

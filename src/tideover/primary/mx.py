@@ -107,23 +107,20 @@ class MxRoutes(Struct, frozen=True, kw_only=True):
         ordered = []
         groups = []
         for _, group in groupby(hosts, key=lambda host: host[0]):
-            equals = [name for _, name in group]
-            groups.append("|".join(sorted(equals)))
+            equals = list(group)
+            groups.append("|".join(sorted(name for _, name in equals)))
             self.random.shuffle(equals)
             ordered += equals
-        used = [answers[name] for name in ordered]
+        used = [answers[name] for _, name in ordered]
         found = hops(
-            (
-                (name, self.port, self._others(answer))
-                for name, answer in zip(ordered, used, strict=True)
-            ),
-            best={name for preference, name in hosts if preference == hosts[0][0]},
+            ((at, name, self.port, self._others(answers[name])) for at, name in ordered),
+            best=hosts[0][0],
         )
         doubtful = next((a for a in used if isinstance(a, DnsUnavailable)), None)
         if not found:
             if doubtful is not None:
                 return failure(doubtful, now)
-            text = f"no MX host of {domain} has an address: {', '.join(ordered)}"
+            text = f"no MX host of {domain} has an address: {', '.join(n for _, n in ordered)}"
             if implicit:
                 text = f"{domain} has neither MX nor address in DNS"
             return no_route(Trouble.NO_SUCH_DOMAIN, text, now, ttl)

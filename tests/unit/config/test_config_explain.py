@@ -60,7 +60,7 @@ def test_explain_says_type_form_and_default():
 
 @pytest.mark.parametrize(
     ("key", "nearest"),
-    [("smtp.lisen", "smtp.listen"), ("listen", "smtp.listen or console.listen"), ("xyzzy", None)],
+    [("smtp.lisen", "smtp.listen"), ("listen", "smtp.listen or trap.listen"), ("xyzzy", None)],
 )
 def test_an_unknown_setting_has_its_nearest(key, nearest):
     with pytest.raises(UnknownSettingError) as caught:
@@ -74,12 +74,14 @@ def test_what_is_in_force_and_where_it_comes_from(tmp_path):
     path.write_text(
         'hostname = "mx2.example.org"\ndata_dir = "d"\n[smtp]\ncommand_timeout = "90s"\n'
         '[domains."Example.COM"]\nprimary = "mx"\nrecipients = ["file:x"]\n'
+        '[domains."b.example"]\nprimary = ["10 in1", "20 in2:26"]\nrecipients = ["file:x"]\n'
     )
     found = {row.key: (row.value, row.origin) for row in in_force(load(path), path)}
     assert found["smtp.command_timeout"] == ('"1m30s"', "file")
     assert found["smtp.data_timeout"] == ('"3m"', "default")
     assert found["user"] == (None, "default")
     assert found['domains."example.com".primary'] == ('"mx"', "file")
+    assert found['domains."b.example".primary'] == ('["10 in1:25", "20 in2:26"]', "file")
     assert found['domains."example.com".when_primary_up'] == ('"auto"', "default")
 
 

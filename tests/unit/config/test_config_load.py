@@ -84,7 +84,10 @@ recipients = ["example.org"]
 """
     form = 'an address is written like "127.0.0.1:25" or "[::1]:25"'
     network = 'a network is written like "10.0.0.0/8", "2001:db8::/32" or as one address'
-    hop = 'a next hop is written like "mail.example.com", "192.0.2.25:25" or "[2001:db8::25]:25"'
+    hop = (
+        'a next hop is written like "mail.example.com", "192.0.2.25:25" or "[2001:db8::25]:25", '
+        'before it a preference if you like: "10 mail.example.com"'
+    )
     assert mistakes(write(text)) == [
         "hostname: this setting is required",
         "line 1: data_dir: found 3; a path in quotes is wanted",

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from tideover.config.values import (
     BadItemError,
     Endpoint,
+    Preferred,
     parse_domain,
     parse_duration,
     parse_endpoint,
@@ -112,6 +113,34 @@ def test_primaries():
     assert hops == (
         ("mail.example.com", 25), ("mail", 2525), ("2001:db8::1", 26), ("192.0.2.1", 25),
     )  # fmt: skip
+
+
+def test_primaries_with_preferences_are_written_as_they_are_read():
+    hops = parse_primary(["10 in1.example:25", "10  [2001:db8::1]", "0 spare.example:26"])
+    assert hops == (
+        Preferred(10, Endpoint("in1.example", 25)),
+        Preferred(10, Endpoint("2001:db8::1", 25)),
+        Preferred(0, Endpoint("spare.example", 26)),
+    )
+    written = ["10 in1.example:25", "10 [2001:db8::1]:25", "0 spare.example:26"]
+    assert [str(hop) for hop in hops] == written
+    assert parse_primary(written) == parse_primary(hops) == hops
+
+
+@pytest.mark.parametrize(
+    "bad", ["10 ", "10 a b", "65536 mail", "-1 mail", "1.5 mail", "x mail", "10\tmail", "²1 mail"]
+)
+def test_a_bad_preference_is_named(bad):
+    with pytest.raises(BadItemError) as caught:
+        parse_primary(["10 mail.example.com", bad])
+    assert (caught.value.index, caught.value.found) == (1, bad)
+
+
+@pytest.mark.parametrize("hops", [["10 a.example", "b.example"], ["a.example", "10 b.example"]])
+def test_all_next_hops_have_a_preference_or_none(hops):
+    with pytest.raises(BadItemError, match="or none has") as caught:
+        parse_primary(hops)
+    assert caught.value.index == 1
 
 
 @pytest.mark.parametrize("bad", ["mail.example.com", [], 5, {}])

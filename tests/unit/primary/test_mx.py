@@ -5,7 +5,8 @@ from random import Random
 
 import pytest
 
-from tideover.config.values import Endpoint
+from tideover.config.values import Endpoint, NamedHop, Preferred
+from tideover.primary.choice import shuffled
 from tideover.primary.found import MAX_HOPS, Found
 from tideover.primary.interface import NextHop, NoRoute, Trouble
 from tideover.primary.mx import MAX_HOSTS, MxRoutes
@@ -57,8 +58,8 @@ def test_hosts_better_than_ourselves_by_preference() -> None:
     assert names(found) == ["a.example.com", "b.example.com"]
     assert isinstance(found, Found)
     assert found.route.hops[1:] == (
-        NextHop("b.example.com", "2001:db8::2", 25, intermediate=True),
-        NextHop("b.example.com", "192.0.2.2", 25, intermediate=True),
+        NextHop("b.example.com", "2001:db8::2", 25, intermediate=True, preference=10),
+        NextHop("b.example.com", "192.0.2.2", 25, intermediate=True, preference=10),
     )
     assert found.route.warning is None
     assert found.route.expires_at == NOW + 300
@@ -215,7 +216,7 @@ def test_is_local_knows_this_machine() -> None:
 
 
 def static(
-    *endpoints: Endpoint,
+    *endpoints: NamedHop,
     broken: tuple[str, ...] = (),
     addresses: dict[str, list[str]] | None = None,
 ) -> Found | NoRoute:
@@ -229,7 +230,7 @@ def test_static_literals_hold_for_ever() -> None:
     assert isinstance(found, Found)
     assert found.route.hops == (
         NextHop("127.0.0.1", "127.0.0.1", 2526),
-        NextHop("::1", "::1", 25),
+        NextHop("::1", "::1", 25, preference=1),
     )
     assert found.route.key == "127.0.0.1:2526,[::1]:25"
     assert found.route.expires_at is None
@@ -244,6 +245,35 @@ def test_static_names_are_looked_up_in_the_order_given() -> None:
         ("10.0.0.1", "10.0.0.1", 25),
     ]
     assert found.route.expires_at == NOW + 300
+
+
+def test_static_hops_with_preferences_are_in_their_order_and_equals_share() -> None:
+    one = static(
+        Preferred(20, Endpoint("c.example.com", 25)),
+        Preferred(10, Endpoint("b.example.com", 25)),
+        Preferred(10, Endpoint("a.example.com", 25)),
+    )
+    other = static(
+        Preferred(5, Endpoint("a.example.com", 25)),
+        Preferred(5, Endpoint("b.example.com", 25)),
+        Preferred(6, Endpoint("c.example.com", 25)),
+    )
+    assert isinstance(one, Found)
+    assert isinstance(other, Found)
+    preferences = {hop.name: hop.preference for hop in one.route.hops}
+    assert preferences == {"a.example.com": 10, "b.example.com": 10, "c.example.com": 20}
+    assert names(one)[-1] == "c.example.com"
+    assert not any(hop.intermediate for hop in one.route.hops)
+    key = "a.example.com:25|b.example.com:25,c.example.com:25"
+    assert one.route.key == other.route.key == key
+
+
+def test_static_hops_without_preferences_are_never_equals() -> None:
+    found = static(*(Endpoint("127.0.0.1", port) for port in (27, 25, 26)))
+    assert isinstance(found, Found)
+    orders = {shuffled(found.route.hops, Random(seed)) for seed in range(20)}
+    assert orders == {found.route.hops}
+    assert [hop.port for hop in found.route.hops] == [27, 25, 26]
 
 
 def test_static_name_unknown_beside_a_good_one() -> None:
