@@ -33,6 +33,13 @@ control_socket = "{root}/run/control mode=0600";
 local_addrs = [];
 """
 
+_MILTER = """\
+bind_socket = "{}";
+milter = yes;
+count = 1;
+upstream "local" {{ default = yes; self_scan = yes; }}
+"""
+
 # the forms in which a module may ask for header edits, and an action for the asking
 _LUA = """\
 rspamd_config:register_symbol{
@@ -87,7 +94,7 @@ class Rspamd:
 
     `enable` names modules that are off otherwise. `local` are files of local.d by name
     ("greylist.conf"), `main` is text for the main level of its configuration. `dns` is its name
-    server, by default one that does not answer.
+    server, by default one that does not answer. With `milter` it also is one, at that endpoint.
     """
 
     def __init__(
@@ -99,8 +106,10 @@ class Rspamd:
         local: Mapping[str, str] | None = None,
         main: str = "",
         dns: Endpoint | None = None,
+        milter: bool = False,
     ) -> None:
         self.endpoint = Endpoint("127.0.0.1", free_port())
+        self.milter = Endpoint("127.0.0.1", free_port())
         self.controller = Endpoint("127.0.0.1", free_port())
         self.url = f"http://{self.endpoint}"
         root = directory / name
@@ -116,7 +125,7 @@ class Rspamd:
         overrides = {
             "worker-normal.inc": f'bind_socket = "{self.endpoint}";\ncount = 1;\n',
             "worker-controller.inc": f'bind_socket = "{self.controller}";\ncount = 1;\n',
-            "worker-proxy.inc": "enabled = false;\n",
+            "worker-proxy.inc": _MILTER.format(self.milter) if milter else "enabled = false;\n",
         }
         for file, text in overrides.items():
             (root / "local" / "override.d" / file).write_text(text)
