@@ -10,8 +10,10 @@ from tideover.events import (
     delivery_records,
     domain_records,
     pass_records,
+    policy_records,
     recipient_records,
     records,
+    trap_records,
 )
 from tideover.events.event import Event
 
@@ -22,6 +24,8 @@ _MODULES = (
     delivery_records,
     client_records,
     pass_records,
+    policy_records,
+    trap_records,
 )
 
 LEVELS = ("debug", "info", "warning", "error")

@@ -85,7 +85,7 @@ class Dialogue:
                 self._patience.body_begins(self._loop.time())
                 if not chunking and self._session.buffered:
                     self._policy.pipelined()  # DATA ends a group of commands (RFC 2920 §3.1)
-                self._answer_when_known(self._current.start_body())
+                self._answer_when_known(self._current.start_body(chunking=chunking))
             case BodyChunk(data=data):
                 stored = self._current.add_body(data)
                 if stored is not None:
@@ -144,12 +144,13 @@ class Dialogue:
         self._policy.hello(self.client, pipelined=bool(self._session.buffered))
         self._session.accept()
 
-    def _answer(self, refusal: Reply | None) -> None:
-        if refusal is None:
-            self._session.accept()
+    def _answer(self, answer: Reply | None) -> None:
+        """None is yes; a 2xx is the primary's own yes."""
+        if answer is None or answer.positive:
+            self._session.accept(answer)
         else:
             self.refused += 1
-            self._session.reply(refusal)
+            self._session.reply(answer)
 
     def _answer_when_known(self, answer: Awaitable[Reply | None] | Reply | None) -> None:
         if answer is None or isinstance(answer, Reply):

@@ -8,10 +8,12 @@ from tideover.config.model import Config
 from tideover.events.event import EventSink
 from tideover.inbound.admission import Admission
 from tideover.inbound.limits import ConnectionLimits
+from tideover.inbound.posture import QUEUED, Gate, Mode, Way
 from tideover.inbound.tls import Certificate
 from tideover.message.envelope import SessionId
 from tideover.policy.chain import Chain
 from tideover.recipients.interface import Directory
+from tideover.recipients.names import a_label
 from tideover.smtp.offer import ServerOptions
 from tideover.spool.interface import Spool
 
@@ -21,7 +23,7 @@ class House:
     """The parts that a connection works with.
 
     `on_accepted` is told the domains of each message taken in; `clock` gives Unix time;
-    `make_chain` makes the checks of a configuration.
+    `make_chain` makes the checks of a configuration. Without `gate` all mail is queued.
     """
 
     config: Config
@@ -34,6 +36,7 @@ class House:
     on_accepted: Callable[[Iterable[str]], None]
     clock: Callable[[], float]
     make_chain: Callable[[Config], Chain]
+    gate: Gate | None = None
     draining: bool = False
     options: ServerOptions = field(init=False)
     chain: Chain = field(init=False)
@@ -59,6 +62,21 @@ class House:
         )
         # <postmaster> without a domain must exist (RFC 5321 §4.5.1): one of our domains has it
         self.postmaster_domain = min(config.domains, default="")
+
+    def way(self, domain: str) -> tuple[str, Way]:
+        """The domain in A-labels (as written, if that is none), and the way of its mail."""
+        name = domain if domain in self.config.domains else a_label(domain) or domain
+        if self.gate is None:
+            return name, QUEUED
+        return name, self.gate.way(name, self.config.domains.get(name))
+
+    async def looked(self, domain: str, way: Way) -> Way:
+        """The way when nothing is in doubt any more: also of a domain that was found just now."""
+        settings = self.config.domains.get(domain)
+        if self.gate is None or settings is None or way.mode is not Mode.LOOK:
+            return way
+        way = self.gate.way(domain, settings)
+        return await self.gate.look(domain, settings) if way.mode is Mode.LOOK else way
 
     def new_session_id(self) -> SessionId:
         """Unique for this data_dir: start time and a counter."""

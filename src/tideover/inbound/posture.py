@@ -52,6 +52,7 @@ class Way(Struct, frozen=True):
 
 
 QUEUED: Final = Way(Mode.QUEUE)
+_TO_BE_FOUND: Final = Way(Mode.LOOK)
 
 
 class Gate(Struct, frozen=True):
@@ -62,8 +63,12 @@ class Gate(Struct, frozen=True):
     cut_off: CutOff
 
     def way(self, domain: str, settings: Domain | None) -> Way:
-        """The way of mail for a domain (A-labels), by what is known now."""
-        if settings is None or settings.when_primary_up is WhenPrimaryUp.ACCEPT:
+        """The way of mail for a domain (A-labels), by what is known now. Without settings it may
+        still turn out to be ours.
+        """
+        if settings is None:
+            return _TO_BE_FOUND
+        if settings.when_primary_up is WhenPrimaryUp.ACCEPT:
             return QUEUED
         standing = self.standings.standing(domain)
         return Way(mode(settings.when_primary_up, standing), standing.key, settings.hide_primary)

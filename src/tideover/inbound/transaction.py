@@ -13,23 +13,26 @@ from msgspec.structs import replace
 from tideover.eager import run
 from tideover.inbound.admission import TROUBLE, reply_to, spool_error
 from tideover.inbound.house import House
-from tideover.inbound.rewriting import first_fields, rewritten
+from tideover.inbound.keeping import Keeping
+from tideover.inbound.passing import Passing, opened
+from tideover.inbound.posture import DEFERRED, QUEUED, Mode, Way
+from tideover.inbound.rewriting import first_fields
 from tideover.inbound.transaction_log import TransactionLog
 from tideover.message.edits import changes_header
 from tideover.message.envelope import Client, Envelope, NewMessage, Recipient
 from tideover.message.fields import HeaderSection
 from tideover.message.received import received
-from tideover.policy.body import BodyCopy
 from tideover.policy.interface import Message
 from tideover.policy.session import SessionPolicy
 from tideover.policy.transaction import TransactionPolicy, Verdict
+from tideover.primary.relay import Gone
 from tideover.recipients.answer import answer
 from tideover.recipients.interface import Confidence, Finding
 from tideover.recipients.interface import Verdict as Known
 from tideover.smtp.events import MailFrom, RcptTo
 from tideover.smtp.receipt import Receipt
 from tideover.smtp.replies import Reply, reply
-from tideover.spool.interface import Intake, SpoolError
+from tideover.spool.interface import SpoolError
 
 MAX_HOPS: Final = 100
 """RFC 5321 §6.3: a large threshold, at least 100, tells a loop from a long way."""
@@ -42,9 +45,9 @@ APART = reply(452, "4.5.3", "This recipient takes another size; send it apart")
 class Transaction:
     """State of one transaction. `failure` is what its end will be answered whatever follows."""
 
-    __slots__ = ("_client", "_copy", "_house", "_intake", "_log", "_mail", "_max_size", "_policy",
-                 "_recipients", "_sender", "_trace", "_trapped", "_verdict", "failure",
-                 "honeypots", "queue_id", "size")  # fmt: skip
+    __slots__ = ("_client", "_house", "_kept", "_log", "_mail", "_max_size", "_passed",
+                 "_passing", "_policy", "_recipients", "_sender", "_trace", "_trapped", "_verdict",
+                 "failure", "honeypots", "queue_id", "size")  # fmt: skip
 
     def __init__(
         self, house: House, client: Client, mail: MailFrom, session: SessionPolicy, trapped: int
@@ -55,9 +58,10 @@ class Transaction:
         self._mail = mail.parameters
         self._sender = mail.sender.text if mail.sender else ""
         self._recipients: dict[str, Recipient] = {}
-        self._intake: Intake | None = None
-        self._copy: BodyCopy | None = None
+        self._kept: Keeping | None = None
         self._max_size: int | None = None
+        self._passing: Passing | None = None
+        self._passed: Receipt | None = None
         self._verdict = Verdict()
         self._trace = b""
         self._trapped = trapped
@@ -75,29 +79,145 @@ class Transaction:
         return self._house.admission.refusal(self._mail.size or 0)
 
     def add_recipient(self, event: RcptTo) -> Awaitable[Reply | None] | Reply | None:
-        """Take a recipient in, or say why not (I8: only addresses of configured domains).
+        """Take a recipient in, or say why not (I8: only addresses of configured domains). A 2xx
+        Reply is the primary's own yes.
 
-        Awaitable where a source has to be asked first, or a check is not done.
+        Awaitable where the primary or a source has to be asked first, or a check is not done.
         """
         house, mailbox = self._house, event.recipient
         address, domain = mailbox.text, mailbox.domain
         if not domain:
             domain = house.postmaster_domain
             address = f"{mailbox.text}@{domain}"
-        finding = house.directory.lookup(mailbox.local, domain)
-        if isinstance(finding, Finding):
+        name, way = house.way(domain)
+        if way.mode is Mode.PASS:
+            trap = house.directory.trap(mailbox.local, name)
+            if trap is None:
+                return self._pass(event, address, name, way)
+            return self._judge(event, address, trap)
+        return self._add_to_queue(event, address, name, way)
+
+    def _add_to_queue(
+        self, event: RcptTo, address: str, domain: str, way: Way
+    ) -> Awaitable[Reply | None] | Reply | None:
+        if self._answered is not None:
+            return APART
+        mailbox = event.recipient
+        finding = self._house.directory.lookup(mailbox.local, domain)
+        if isinstance(finding, Finding) and (
+            way.mode is Mode.QUEUE or finding.verdict is not Known.ACCEPT
+        ):
             return self._judge(event, address, finding)
-        return self._judge_later(event, address, finding)
+        return self._judge_later(event, address, finding, way)
 
     async def _judge_later(
-        self, event: RcptTo, address: str, finding: Awaitable[Finding]
+        self, event: RcptTo, address: str, finding: Finding | Awaitable[Finding], way: Way
     ) -> Reply | None:
         try:
-            found = await finding
+            found = finding if isinstance(finding, Finding) else await finding
         except Exception as error:  # a bug in a source must not cost the client its session
             found = Finding(verdict=Known.DEFER, reason=f"a bug: {type(error).__name__}")
+        if found.verdict is Known.ACCEPT:
+            way = await self._house.looked(found.domain, way)
+            if way.mode is Mode.PASS:
+                return await self._pass(event, address, found.domain, way)
+            if way.mode is Mode.DEFER and not await self._is_cut_off(address, found.domain):
+                self._log.recipient_refused(address, DEFERRED, "the primary is up")
+                return DEFERRED
         answer = self._judge(event, address, found)
         return answer if answer is None or isinstance(answer, Reply) else await answer
+
+    async def _is_cut_off(self, address: str, domain: str) -> bool:
+        """Whether the client evidently can't reach the primary: told as a fact when it is so."""
+        gate, client = self._house.gate, self._client.address
+        why = await gate.cut_off(client, self._sender, address, domain) if gate else None
+        if why is not None:
+            self._log.cut_off(address, domain, why)
+        return why is not None
+
+    # While the primary answers
+
+    async def _pass(self, event: RcptTo, address: str, domain: str, way: Way) -> Reply | None:
+        """Ask the primary itself; when it has no verdict the rules for an outage hold."""
+        recipient = Recipient(
+            address=address, domain=domain,
+            notify=event.parameters.notify, orcpt=event.parameters.orcpt,
+        )  # fmt: skip
+        passing = self._passing
+        if passing is not None and passing.way != way and not passing.taken:
+            passing.close()
+            passing = self._passing = None
+        if (passing is not None and passing.way != way) or (passing is None and self._recipients):
+            return APART
+        gate = self._house.gate
+        if passing is None and gate is not None:
+            found = await opened(gate, way, recipient, self._client, self._envelope, self._log)
+            if isinstance(found, Reply):
+                return found
+            passing = self._passing = found if isinstance(found, Passing) else None
+        if passing is None:
+            return await self._as_in_an_outage(event, address, domain)
+        answer = await passing.recipient(recipient, event.recipient.local)
+        if isinstance(answer, Gone):
+            await self._go_on_without(passing, answer)
+            return await self._as_in_an_outage(event, address, domain)
+        if answer.positive:
+            self._recipients[address.lower()] = recipient
+        return answer
+
+    async def _as_in_an_outage(self, event: RcptTo, address: str, domain: str) -> Reply | None:
+        answer = self._add_to_queue(event, address, domain, QUEUED)
+        return answer if answer is None or isinstance(answer, Reply) else await answer
+
+    async def _go_on_without(self, passing: Passing, gone: Gone) -> None:
+        """The primary has no verdict. Whom it took stays taken; what policy has against them now is
+        said at the end of the body, as they have heard a yes.
+        """
+        passing.lost(gone)
+        self._passing = None
+        for recipient, local in passing.taken:
+            verdict = self._policy.recipient(recipient, local, self._trapped + len(self.honeypots))
+            if verdict is not None and not isinstance(verdict, Reply):
+                verdict = await verdict
+            self.failure = self.failure or verdict
+
+    async def _start_passing(self, passing: Passing, *, chunking: bool) -> Reply | None:
+        self._trace = self._received()
+        copy = self._house.chain.copies.new()
+        answer = await passing.start(self._trace, copy, chunking=chunking)
+        if not isinstance(answer, Gone):
+            return answer
+        await self._go_on_without(passing, answer)
+        begun = self.start_body(chunking=chunking)
+        return begun if begun is None or isinstance(begun, Reply) else await begun
+
+    async def _judge_passing(self, passing: Passing) -> Reply | None:
+        """The primary's verdict; when it has none, ours."""
+        answer = await passing.end(self.queue_id)
+        if isinstance(answer, Receipt):
+            self._passed = answer
+            return None
+        if isinstance(answer, Reply):
+            return answer
+        await self._go_on_without(passing, answer)
+        copy, passing.copy = passing.copy, None
+        refusal = self.failure or self._house.admission.refusal(self.size)
+        if refusal is None and (verdict := self._policy.data()) is not None:
+            refusal = verdict if isinstance(verdict, Reply) else await verdict
+        if copy is None or refusal is not None:
+            if copy is not None:
+                copy.close()
+            return self.refused(refusal or TROUBLE, "in place of the primary")
+        self._kept = await Keeping.of(self._house.spool, self.queue_id, copy)
+        return await self._judge_message(self._kept)
+
+    @property
+    def _answered(self) -> Passing | None:
+        """The transaction at the primary, when the message goes there."""
+        passing = self._passing
+        return passing if passing is not None and passing.taken else None
+
+    # For the queue
 
     def _judge(
         self, event: RcptTo, address: str, finding: Finding
@@ -157,8 +277,10 @@ class Transaction:
             and finding.max_size != self._max_size
         )
 
-    def start_body(self) -> Awaitable[Reply | None] | Reply | None:
-        """The body is about to come."""
+    def start_body(self, *, chunking: bool) -> Awaitable[Reply | None] | Reply | None:
+        """The body is about to come. `chunking`: by BDAT."""
+        if (passing := self._answered) is not None:
+            return self._start_passing(passing, chunking=chunking)
         refusal = self._house.admission.refusal(self._mail.size or 0)
         if refusal is not None:
             return refusal
@@ -172,14 +294,17 @@ class Transaction:
 
     def _open(self, refusal: Reply | None) -> Reply | None:
         if refusal is None and self._recipients:
-            self._intake = self._house.spool.open(self.queue_id)
-            self._copy = self._house.chain.copies.new()
+            copy = self._house.chain.copies.new()
+            self._kept = Keeping(self._house.spool, self.queue_id, copy)
         return refusal
 
     def add_body(self, piece: bytes) -> Awaitable[None] | None:
         """A piece of the body; await what is returned before the next one."""
         self.size += len(piece)
-        if self.failure is not None or self._intake is None or self._copy is None:
+        if (passing := self._answered) is not None:
+            return passing.write(piece, self._house.admission)
+        kept = self._kept
+        if self.failure is not None or kept is None:
             return None
         if self._max_size is not None and self.size > self._max_size:
             self.failure = TOO_LARGE
@@ -190,20 +315,7 @@ class Transaction:
         if self.failure is not None:
             self.abort()
             return None
-        stored, copied = self._intake.write(piece), self._copy.write(piece)
-        if copied is None:
-            return stored
-        return self._both(stored, copied)
-
-    async def _both(self, stored: Awaitable[None] | None, copied: Awaitable[None]) -> None:
-        """Wait for spool and copy. A copy that fails is trouble with the disk, as the spool's."""
-        try:
-            await copied
-        except OSError as error:
-            raise spool_error(error) from error
-        finally:
-            if stored is not None:
-                await stored
+        return kept.write(piece)
 
     def write_failed(self, error: SpoolError) -> None:
         """A piece could not be stored: read on to the end of the body, then say so."""
@@ -212,14 +324,16 @@ class Transaction:
 
     def judge(self) -> Awaitable[Reply | None] | Reply | None:
         """The body is complete: whether the message is taken. Then `commit` it. Never raises."""
-        if self.failure is not None or self._intake is None or self._copy is None:
+        if (passing := self._answered) is not None:
+            return self._safely(self._judge_passing(passing))
+        if self.failure is not None or self._kept is None:
             self.abort()
             return self.refused(self.failure or TROUBLE, self._why_refused())
-        return run(self._judge_whole(self._intake, self._copy))
+        return run(self._safely(self._judge_message(self._kept)))
 
-    async def _judge_whole(self, intake: Intake, copy: BodyCopy) -> Reply | None:
+    async def _safely(self, judging: Awaitable[Reply | None]) -> Reply | None:
         try:
-            return await self._judge_message(intake, copy)
+            return await judging
         except SpoolError as error:
             return self.commit_failed(error)
         except OSError as error:
@@ -228,20 +342,17 @@ class Transaction:
             self.abort()
             return self.refused(self.failed(error), "a bug")
 
-    async def _judge_message(self, intake: Intake, copy: BodyCopy) -> Reply | None:
-        header = await first_fields(copy)
+    async def _judge_message(self, kept: Keeping) -> Reply | None:
+        header = await first_fields(kept.copy)
         if sum(1 for _ in header.all(b"received")) > MAX_HOPS:
             self.abort()
             return self.refused(LOOP, "loop")
-        self._trace = received(
-            self.queue_id, self._envelope, self._client,
-            hostname=self._house.config.hostname, time=self._house.clock(),
-        )  # fmt: skip
+        self._trace = self._received()
         self._verdict = await self._policy.message(
             Message(
                 queue_id=self.queue_id,
                 header=header,
-                body=copy,
+                body=kept.copy,
                 recipients=self._envelope.recipients,
                 trace=self._trace,
             )
@@ -250,18 +361,15 @@ class Transaction:
             self.abort()
             return self.refused(self._verdict.reply, f"policy: {self._verdict.because}")
         if changes_header(self._verdict.edits):
-            await self._write_again(intake, copy, header)
+            await kept.write_again(header, self._verdict.edits)
         self._trace = _in_order(self._trace, self._verdict.trace, header)
         return None
 
-    async def _write_again(self, intake: Intake, copy: BodyCopy, header: HeaderSection) -> None:
-        """Store the message anew, with the header section that filters want it to have."""
-        if (forgotten := intake.abort()) is not None:
-            await forgotten
-        self._intake = again = self._house.spool.open(self.queue_id)
-        async for piece in rewritten(copy, header, self._verdict.edits):
-            if (stored := again.write(piece)) is not None:
-                await stored
+    def _received(self) -> bytes:
+        return received(
+            self.queue_id, self._envelope, self._client,
+            hostname=self._house.config.hostname, time=self._house.clock(),
+        )  # fmt: skip
 
     @property
     def _envelope(self) -> Envelope:
@@ -275,8 +383,10 @@ class Transaction:
         )
 
     def commit(self) -> Awaitable[Receipt]:
-        """Store the message that `judge` had nothing against."""
-        if self._intake is None:
+        """Store the message that `judge` had nothing against; the primary may have it already."""
+        if self._passed is not None:
+            return _ready(self._passed)
+        if self._kept is None:
             raise AssertionError("judge refuses what has no body")
         verdict = self._verdict
         notes = tuple(f"honeypot: {one}" for one in self.honeypots)
@@ -289,7 +399,7 @@ class Transaction:
             evidence=replace(verdict.evidence, notes=verdict.evidence.notes + notes),
             held=verdict.held,
         )
-        return self._intake.commit(message)
+        return self._kept.commit(message)
 
     @property
     def swallowed(self) -> bool:
@@ -304,13 +414,19 @@ class Transaction:
         return "size" if self.failure is TOO_LARGE else "spool"
 
     def accepted(self) -> None:
-        """The spool holds the message: tell the log, and those who bring it home."""
+        """The spool holds the message, or the primary: tell the log, and who brings it home."""
         recipients = self._recipients.values()
         self._policy.taken()
-        size = self._intake.size if self._intake is not None else 0
+        if self._passed is not None and self._passing is not None:
+            self._passing.passed(self.size, self._passed)
+            self.close()
+            return
+        size = self._kept.size if self._kept is not None else 0
         self._log.accepted(recipients, size, self._verdict.held)
         self._house.on_accepted({one.domain for one in recipients})
-        self._intake = None  # it is the spool's now
+        if self._kept is not None:  # it is the spool's now
+            self._kept.close(committed=True)
+            self._kept = None
         self.close()
 
     def commit_failed(self, error: SpoolError) -> Reply:
@@ -325,12 +441,9 @@ class Transaction:
 
     def abort(self) -> None:
         """Forget the body. May be called at any time, more than once."""
-        if self._intake is not None:
-            self._intake.abort()
-            self._intake = None
-        if self._copy is not None:
-            self._copy.close()
-            self._copy = None
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
 
     def failed(self, error: BaseException) -> Reply:
         """A bug of ours must not cost the client its session, nor anybody the message."""
@@ -343,8 +456,15 @@ class Transaction:
 
     def close(self) -> None:
         """The transaction is over: forget what is not stored. May be called more than once."""
+        if self._passing is not None:
+            self._passing.close()
+            self._passing = None
         self.abort()
         self._policy.close()
+
+
+async def _ready(receipt: Receipt) -> Receipt:
+    return receipt
 
 
 def _in_order(received_field: bytes, found_out: bytes, header: HeaderSection) -> bytes:

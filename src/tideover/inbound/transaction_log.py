@@ -3,10 +3,18 @@
 from collections.abc import Iterable, Sequence
 
 from tideover.events.event import EventSink
+from tideover.events.pass_records import (
+    ClientCutOff,
+    PassedRefused,
+    PassedThrough,
+    PassThroughLost,
+)
 from tideover.events.policy_records import CheckFailed
 from tideover.events.recipient_records import HoneypotHit, MessageSwallowed
 from tideover.events.records import CommandRefused, MessageAccepted, MessageRefused
 from tideover.message.envelope import Client, QueueId, Recipient
+from tideover.primary.relay import Gone
+from tideover.smtp.receipt import Receipt
 from tideover.smtp.replies import Reply
 
 
@@ -89,6 +97,78 @@ class TransactionLog:
                 size=size,
                 tls=client.tls,
                 held=held,
+            )
+        )
+
+    def passed(
+        self, recipients: tuple[str, ...], size: int, host: str, told: str, receipt: Receipt
+    ) -> None:
+        """The primary has the message."""
+        client = self._client
+        self._sink(
+            PassedThrough(
+                message=self._queue_id,
+                session=client.session,
+                client=client.address,
+                helo=client.helo,
+                protocol=client.protocol,
+                sender=self._sender,
+                recipients=recipients,
+                size=size,
+                host=host,
+                told=told,
+                reply=str(receipt.reply or ""),
+                tls=client.tls,
+            )
+        )
+
+    def pass_refused(
+        self, recipients: tuple[str, ...], domain: str, host: str, stage: str, why: Reply
+    ) -> None:
+        """The primary said no."""
+        self._sink(
+            PassedRefused(
+                message=self._queue_id,
+                session=self._client.session,
+                client=self._client.address,
+                domain=domain,
+                sender=self._sender,
+                recipients=recipients,
+                host=host,
+                reply=str(why),
+                stage=stage,
+            )
+        )
+
+    def pass_lost(
+        self, recipients: tuple[str, ...], domain: str, host: str, stage: str, gone: Gone
+    ) -> None:
+        """The primary has no verdict."""
+        self._sink(
+            PassThroughLost(
+                message=self._queue_id,
+                session=self._client.session,
+                client=self._client.address,
+                domain=domain,
+                recipients=recipients,
+                host=host,
+                stage=stage,
+                reason=f"{gone.text}: {gone.reply}" if gone.reply is not None else gone.text,
+                maybe_delivered=gone.after_dot,
+            )
+        )
+
+    def cut_off(self, recipient: str, domain: str, why: str) -> None:
+        """The client is served although the primary is up."""
+        self._sink(
+            ClientCutOff(
+                message=self._queue_id,
+                session=self._client.session,
+                client=self._client.address,
+                domain=domain,
+                sender=self._sender,
+                recipient=recipient,
+                reason=why,
             )
         )
 

@@ -93,6 +93,14 @@ class DirectoryTable:
             return Finding(verdict=Verdict.CLOSED, domain=table.domain, reason=why)
         return table.lookup(local, now)
 
+    def trap(self, local: str, domain: str) -> Finding | None:
+        """As `Directory.trap`."""
+        settings = self._config.domains.get(domain)
+        if settings is None:
+            return None
+        now = self._clock()
+        return self._table(domain, settings, now).trap(local, now)
+
     def is_ours(self, domain: str) -> bool:
         """Whether mail for this domain is ours to take."""
         return (a_label(domain) or "") in self._config.domains

@@ -5,7 +5,7 @@ once, by the same pure function, and a lookup is a look into a set. Everything e
 sources in their order.
 """
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Coroutine, Sequence
 from typing import Final
 
 from tideover.config.model import Domain, HoneypotAction
@@ -82,6 +82,21 @@ class DomainTable:
                 return self._go_on(key, base, said, number, says, now)
             said.append(says)
         return self._decide(key, said, now)
+
+    def trap(self, local: str, now: float) -> Finding | None:
+        """A honeypot that a list in memory names."""
+        if not self._traps:
+            return None
+        key = self._key(local)
+        base = self.base(key)
+        for number in sorted(self._traps):
+            says = self.sources[number].says(self.domain, key, base, now)
+            if not isinstance(says, Says):
+                if isinstance(says, Coroutine):
+                    says.close()
+            elif says.match is not None and says.match.terms.honeypot:
+                return self._decide(key, [says], now)
+        return None
 
     async def ask(self, local: str, now: float) -> list[Says]:
         """What each source says; all of them, also those that a lookup would not reach."""

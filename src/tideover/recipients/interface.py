@@ -116,3 +116,6 @@ class Directory(Protocol):
         A value when memory has the answer; an awaitable when a source must be asked, which ends
         within the sources' timeouts.
         """
+
+    def trap(self, local: str, domain: str) -> Finding | None:
+        """A honeypot, as far as memory tells; None for all else. `domain` in A-labels, ours."""

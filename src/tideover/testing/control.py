@@ -90,6 +90,11 @@ class FakeRecipients:
             verdict=Verdict.ACCEPT, confidence=Confidence.LISTED, domain=domain, source="test"
         )
 
+    def trap(self, local: str, domain: str) -> Finding | None:
+        """There are none."""
+        del local, domain
+        return None
+
     async def _asked(self, domain: str) -> Finding:
         return Finding(
             verdict=Verdict.ACCEPT, confidence=Confidence.LEARNED, domain=domain, source="callout"
