@@ -25,7 +25,7 @@ def contradictions(config: Config, table: Table, base: str, rules: SourceRules) 
 
     Those of its domains are `SourceRules.broken_by`.
     """
-    for part in (_smtp, _console, _machine, _outbound, broken_policy):
+    for part in (_smtp, _console, _machine, _outbound, _cut_off, broken_policy):
         for at, allowed in part(config):
             yield Flaw(at=at, allowed=allowed)
     yield from _sources(config, table, base)
@@ -57,6 +57,11 @@ def _console(config: Config) -> Iterator[Trouble]:
             ("console", "listen"),
             f"without console.tls_certificate only a loopback address, as 127.0.0.1: {reason}",
         )
+
+
+def _cut_off(config: Config) -> Iterator[Trouble]:
+    if config.cut_off.remember <= config.cut_off.after:
+        yield ("cut_off", "remember"), "longer than cut_off.after, or nobody comes again in time"
 
 
 def _machine(config: Config) -> Iterator[Trouble]:

@@ -128,6 +128,7 @@ recipients = ["example.org"]
         ('[smtp]\nlisten = ["127.0.0.1:25", "127.0.0.1:25"]\n', "127.0.0.1:25 is there twice"),
         ('user = "no-such-user-here"\n', 'this machine has no user "no-such-user-here"'),
         ("[outbound]\nfirst_connections = 50\n", "must not exceed outbound.max_connections"),
+        ('[cut_off]\nafter = "2h"\nremember = "1h"\n', "longer than cut_off.after"),
         ('max_message_size = "1KiB"\n', "at least 65536"),
         ('[dns]\ntimeout = "0s"\n', "more than 0"),
         ("smtp = 3\n", "a table is wanted"),
