@@ -16,7 +16,7 @@ Invariants:
 import asyncio
 import math
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import cast
 
 from tideover.config.model import Outbound
@@ -29,6 +29,7 @@ from tideover.smtp.client_values import (
     InquiryEnded,
     Lost,
     Mail,
+    Replied,
     SendBody,
     SessionEnded,
     TlsGoAhead,
@@ -90,6 +91,9 @@ class Connection(asyncio.Protocol):
         self._content: bytes | None = None
         self._verdicts: tuple[Verdict, ...] = ()
         self._answered: Welcome | Verdict = Lost("not asked", after_dot=False)
+        self._replies: list[Reply] = []
+        self._due = 0  # replies that `converse` waits for
+        self._body: Reply | None = None  # the answer to a body by hand
         self._writable: asyncio.Future[None] | None = None  # set while the socket is full
         self._closed: asyncio.Future[None] = self._loop.create_future()
         self._deadline = math.inf
@@ -193,6 +197,53 @@ class Connection(asyncio.Protocol):
             raise
         await self._answer
         return self._verdicts
+
+    # By hand, for who passes on what somebody else says
+
+    async def converse(self, commands: Sequence[tuple[Command, bytes]]) -> list[Reply]:
+        """Say single commands, and return the reply to each. May be called while `usable`.
+
+        Raises:
+            ConnectionFailed: the session ended before all replies came; `reply` is its last word.
+        """
+        self._check_alive()
+        self._answer = self._body = None
+        self._replies = []
+        self._due = len(commands)
+        self._session.converse(commands)
+        self._flush()
+        await self._wait()
+        return self._replies
+
+    def send_body_octets(
+        self, data: bytes, *, chunk: bool = False, last: bool = False
+    ) -> Awaitable[None] | None:
+        """Octets of a body as they go over the wire, up to its end with `last`; as a `chunk` one
+        whole BDAT command with its octets. Returns what to wait for before the next, or None.
+
+        After the session has ended, or has refused a chunk, they are dropped: `body_reply` tells.
+        """
+        if self._body is None:
+            self._session.send_octets(data, chunk=chunk, last=last)
+            self._flush()
+        return self._writable
+
+    async def body_reply(self) -> Reply:
+        """Wait for the reply to the end of data, or to a chunk that was refused before.
+
+        Raises:
+            ConnectionFailed: there is none; whether the body may have been taken all the same,
+                `body_left` says.
+        """
+        while self._body is None:
+            self._answer = None
+            await self._wait()
+        return self._body
+
+    @property
+    def body_left(self) -> bool:
+        """Whether a body by hand and its end have left, and no reply to it has come."""
+        return self._session.body_left
 
     async def quit(self) -> None:
         """Say goodbye, wait a little for the answer, close."""
@@ -302,6 +353,8 @@ class Connection(asyncio.Protocol):
             elif isinstance(event, InquiryEnded):
                 self._answered = event.verdict
                 self._resolve(handshake=False)
+            elif isinstance(event, Replied):
+                self._on_replied(event)
             elif isinstance(event, SessionEnded):
                 self.ended = event
                 self._fail(event)
@@ -310,6 +363,21 @@ class Connection(asyncio.Protocol):
             else:
                 self._resolve(handshake=kind is TlsGoAhead)
         self._flush()
+
+    def _on_replied(self, event: Replied) -> None:
+        if event.command is Command.BODY or event.command is Command.BDAT:
+            if self._body is None and (event.command is Command.BODY or not event.reply.positive):
+                self._body = event.reply
+                self._resolve(handshake=False)
+        elif self._due:
+            self._replies.append(event.reply)
+            self._due -= 1
+            if not self._due:
+                self._resolve(handshake=False)
+
+    def _check_alive(self) -> None:
+        if self.ended is not None:
+            raise ConnectionFailed(self.ended.text, self.ended.reply)
 
     def _flush(self) -> None:
         out = self._session.data_to_send()
@@ -378,6 +446,10 @@ _WAITS = {
     Command.BODY: "the reply to the message",
     Command.RSET: "the reply to RSET",
     Command.QUIT: "the reply to QUIT",
+    Command.NOOP: "the reply to NOOP",
+    Command.XCLIENT: "the reply to XCLIENT",
+    Command.XFORWARD: "the reply to XFORWARD",
+    Command.BDAT: "the reply to BDAT",
 }
 
 

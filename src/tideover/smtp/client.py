@@ -16,6 +16,11 @@ The owner's loop::
     InquiryEnded     the same
     SessionEnded     close the connection
 
+By hand, for one who passes on what somebody else says (see `client_talk`)::
+
+    converse(commands) ->  Replied for each; after DATA's 354, or for chunks,
+    send_octets(…)     ->  Replied to the end of data; then `ready` again
+
 How replies find their commands: every command sent puts its `Command` on a queue; each reply
 answers the oldest. With PIPELINING (RFC 2920) MAIL, all RCPTs and DATA leave in one piece; without
 it each waits for the reply to the one before. All else is the same for both.
@@ -29,32 +34,29 @@ Invariants:
 - The end of data leaves only after all of the body (see `client_body`).
 - Nothing that arrived in clear is used after STARTTLS (RFC 3207 §6).
 - Each transaction ends with exactly one `TransactionEnded` that has a verdict for each recipient,
-  whatever the server does; each inquiry with one `InquiryEnded`.
+  whatever the server does; each inquiry with one `InquiryEnded`. (By hand the owner counts.)
 - An inquiry never sends DATA.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from tideover.smtp.capabilities import Capabilities, parse_capabilities
+from tideover.smtp.capabilities import Capabilities
 from tideover.smtp.client_body import BodyEncoder, Framing
-from tideover.smtp.client_commands import mail_command, rcpt_command
-from tideover.smtp.client_transaction import Transaction, rcpt_verdict
+from tideover.smtp.client_commands import envelope_commands
+from tideover.smtp.client_hello import STAGES, Fail, Introduction, Say
+from tideover.smtp.client_talk import BY_HAND, Line, Talk
+from tideover.smtp.client_transaction import Transaction
 from tideover.smtp.client_values import (
     ClientEvent,
     Command,
     Declined,
-    InquiryEnded,
     Lost,
     Mail,
-    Ready,
+    Replied,
     SendBody,
     SessionEnded,
     Taken,
-    TlsGoAhead,
-    TlsRefused,
-    TransactionEnded,
-    Welcome,
 )
 from tideover.smtp.replies import Reply
 from tideover.smtp.reply_parser import ReplyParser
@@ -76,27 +78,34 @@ class ClientSession:
     """One connection to a server, seen from the client. `hostname` is our name in EHLO."""
 
     def __init__(self, hostname: str) -> None:
-        self.capabilities = Capabilities()
-        self.secure = False
         self.answered = 0  # replies taken in so far
-        self._hello_name = hostname.encode("ascii")
+        self._hello = Introduction(hostname)
         self._parser = ReplyParser()
         self._expected: deque[Command] = deque((Command.GREETING,))
-        self._waiting: deque[tuple[Command, bytes]] = deque()  # commands not sent yet
+        self._waiting: deque[Line] = deque()  # commands not sent yet
         self._out: list[bytes] = []
         self._events: list[ClientEvent] = []
         self._transaction: Transaction | None = None
-        self._needs_reset = False
-        self._handshaking = False
+        self._talk = Talk()
         self._ready = False
         self._closed = False
 
     # What the owner asks
 
     @property
+    def capabilities(self) -> Capabilities:
+        """What the server offers, as it said last."""
+        return self._hello.capabilities
+
+    @property
     def ready(self) -> bool:
         """Whether a transaction may begin now."""
-        return self._ready and self._transaction is None and not self._closed
+        return self._ready and not (self._closed or self._transaction or self._talk.under_way)
+
+    @property
+    def needs_reset(self) -> bool:
+        """Whether a transaction is open at the server that is over for us (or is by hand)."""
+        return self._talk.opened
 
     @property
     def closed(self) -> bool:
@@ -106,10 +115,15 @@ class ClientSession:
     @property
     def sending(self) -> bool:
         """Whether the server waits for (more of) the body."""
-        transaction = self._transaction
-        return (
-            transaction is not None and transaction.body is not None and (not transaction.body_sent)
-        )
+        part = self._transaction or self._talk
+        return part.body is not None and not part.body_sent
+
+    @property
+    def body_left(self) -> bool:
+        """Whether a body by hand and its end have left, as far as is known, and none knows what
+        became of it.
+        """
+        return self._talk.body_sent
 
     @property
     def awaited(self) -> Command | None:
@@ -137,7 +151,7 @@ class ClientSession:
                 return events
         if self._parser.error is not None:
             self._end(self._parser.error)
-        elif self._handshaking and self._parser.pending:
+        elif self._hello.handshaking and self._parser.pending:
             self._end(_INJECTED)
         return events
 
@@ -152,8 +166,8 @@ class ClientSession:
         """
         events = self._new_events()
         if not self._closed:
-            if unsent and self._transaction is not None:
-                self._transaction.body_sent = False
+            if unsent:
+                (self._transaction or self._talk).body_sent = False
             self._end(text)
         return events
 
@@ -161,23 +175,24 @@ class ClientSession:
 
     def start_tls(self) -> None:
         """Ask for TLS (RFC 3207). Leads to `TlsGoAhead`, `TlsRefused` or `SessionEnded`."""
-        if not self.ready or self._expected or self.secure or not self.capabilities.starttls:
+        if not self.ready or self._expected or self._hello.secure or not self.capabilities.starttls:
             raise WrongOrder("STARTTLS now")
         self._ready = False
         self._send(Command.STARTTLS, b"STARTTLS\r\n")
 
     def tls_established(self) -> None:
         """The handshake is done. All knowledge of the server is dropped and EHLO said again."""
-        if not self._handshaking:
+        if not self._hello.handshaking:
             raise WrongOrder("TLS without STARTTLS")
-        self._handshaking = False
-        self.secure = True
-        self.capabilities = Capabilities()
         self._parser = ReplyParser()
-        self._send(Command.EHLO, b"EHLO %b\r\n" % self._hello_name)
+        say = self._hello.tls_established()
+        self._send(say.command, say.line)
 
-    def begin(self, mail: Mail) -> None:
+    def begin(self, mail: Mail, preface: Sequence[Line] = ()) -> None:
         """Start a transaction. Check `client_commands.unmet_need` before.
+
+        `preface`: lines of XFORWARD to go before it; the mail goes whatever their replies, of each
+        of which a `Replied` tells.
 
         Raises:
             WrongOrder: not `ready`.
@@ -187,16 +202,9 @@ class ClientSession:
             raise WrongOrder("MAIL now")
         if not mail.recipients:
             raise ValueError("no recipients")
-        offered = self.capabilities
-        bdat = not mail.whole_lines and offered.chunking
-        commands = [_RSET] if self._needs_reset else []
-        commands.append((Command.MAIL, mail_command(mail, offered)))
-        commands += [(Command.RCPT, rcpt_command(one, offered)) for one in mail.recipients]
-        if not bdat:
-            commands.append(_DATA)
-        self._transaction = Transaction(mail, Framing.BDAT if bdat else Framing.DATA)
-        self._needs_reset = False
-        self._send_all(commands)
+        bdat = not mail.whole_lines and self.capabilities.chunking
+        transaction = Transaction(mail, Framing.BDAT if bdat else Framing.DATA)
+        self._open(transaction, [*preface, *envelope_commands(mail, self.capabilities)])
 
     def inquire(self, mail: Mail) -> None:
         """Ask whether mail for one recipient would be taken: MAIL, RCPT, RSET, and no message.
@@ -209,17 +217,9 @@ class ClientSession:
         """
         if not self.ready:
             raise WrongOrder("MAIL now")
-        (recipient,) = mail.recipients
-        offered = self.capabilities
-        commands = [_RSET] if self._needs_reset else []
-        commands += [
-            (Command.MAIL, mail_command(mail, offered)),
-            (Command.RCPT, rcpt_command(recipient, offered)),
-            _RSET,
-        ]
-        self._transaction = Transaction(mail, Framing.DATA, inquiry=True)
-        self._needs_reset = False
-        self._send_all(commands)
+        (_,) = mail.recipients
+        transaction = Transaction(mail, Framing.DATA, inquiry=True)
+        self._open(transaction, envelope_commands(mail, self.capabilities))
 
     def send_body(self, data: bytes, *, last: bool = False) -> None:
         """The next piece of the body, after `SendBody`; with `last` the end of data follows it.
@@ -238,9 +238,38 @@ class ClientSession:
         self._out.append(transaction.body.encode(data, last=last))
         transaction.body_sent = last
 
+    def converse(self, commands: Sequence[Line]) -> None:
+        """Say these commands by hand. Leads to a `Replied` for each, or to `SessionEnded`.
+
+        Raises:
+            WrongOrder: not `ready`, or not a command to be said by hand.
+        """
+        if not self.ready or any(command not in BY_HAND for command, _ in commands):
+            raise WrongOrder("commands by hand now")
+        self._talk.say(commands)
+        self._send_group()
+
+    def send_octets(self, data: bytes, *, chunk: bool = False, last: bool = False) -> None:
+        """Octets of a body by hand, as they go over the wire; with `last` up to the end of data.
+
+        After DATA and 354 they are dot-stuffed by the owner, whose matter the final dot is; as a
+        `chunk` they are one whole BDAT with its octets. Dropped after the session has ended.
+
+        Raises:
+            WrongOrder: the server doesn't wait for that.
+        """
+        if self._closed:
+            return
+        if not self._talk.may_send(chunk=chunk):
+            raise WrongOrder("body now")
+        self._out.append(data)
+        command = self._talk.sent(chunk=chunk, last=last)
+        if chunk and command is not None:
+            self._expected.append(command)
+
     def quit(self) -> None:
         """Say goodbye. Leads to `SessionEnded`."""
-        if self._closed or self._transaction is not None or self._handshaking:
+        if self._closed or self._transaction is not None or self._hello.handshaking:
             raise WrongOrder("QUIT now")
         self._ready = False
         self._send(Command.QUIT, b"QUIT\r\n")
@@ -250,7 +279,7 @@ class ClientSession:
     def _on_reply(self, reply: Reply) -> None:
         self.answered += 1
         if not self._expected:
-            if self._handshaking:
+            if self._hello.handshaking:
                 self._end(_INJECTED)
             elif reply.code == 421:  # RFC 5321 §3.8: before it closes an idle connection
                 self._end(_CLOSES, reply)
@@ -260,6 +289,10 @@ class ClientSession:
         command = self._expected.popleft()
         if reply.code == 421 and command is not Command.QUIT:
             self._shutting_down(command, reply)
+        elif self._talk.under_way:
+            self._on_talk(command, reply)
+        elif command in STAGES:
+            self._on_introduction(command, reply)
         else:
             _HANDLERS[command](self, reply)
 
@@ -267,42 +300,37 @@ class ClientSession:
         """421 may answer any command (RFC 5321 §3.8): nothing that is open was accepted."""
         if self._transaction is not None:
             self._transaction.settle(Declined(reply, command))
+        self._talk.body_sent = False
         self._end(_CLOSES, reply)
 
-    def _on_greeting(self, reply: Reply) -> None:
-        if reply.code // 100 == 2:
-            self._send(Command.EHLO, b"EHLO %b\r\n" % self._hello_name)
+    def _on_introduction(self, command: Command, reply: Reply) -> None:
+        step = self._hello.on_reply(command, reply)
+        if isinstance(step, Say):
+            self._send(step.command, step.line)
+        elif isinstance(step, Fail):
+            self._end(step.text, reply)
         else:
-            self._end("the server gives no service", reply)
+            self._ready = not self._hello.handshaking
+            self._events.append(step)
 
-    def _on_ehlo(self, reply: Reply) -> None:
-        if reply.code // 100 == 2:
-            self.capabilities = parse_capabilities(reply)
-            self._introduced()
-        elif reply.permanent and not self.secure:
-            self._send(Command.HELO, b"HELO %b\r\n" % self._hello_name)
+    def _on_talk(self, command: Command, reply: Reply) -> None:
+        wrong = self._talk.on_reply(command, reply)
+        if wrong is not None:
+            self._end(wrong, reply)
+            return
+        if reply.code // 100 == 2 and command is Command.EHLO:
+            self._hello.again(reply)
+        if reply.code == 354:
+            self._expected.append(Command.BODY)
+        self._events.append(Replied(command, reply))
+        self._send_group()
+
+    def _on_xforward(self, reply: Reply) -> None:
+        if reply.code // 100 == 3:
+            self._end("unexpected reply to XFORWARD", reply)
         else:
-            self._end("the server refuses EHLO", reply)
-
-    def _on_helo(self, reply: Reply) -> None:
-        if reply.code // 100 == 2:
-            self._introduced()
-        else:
-            self._end("the server refuses HELO", reply)
-
-    def _introduced(self) -> None:
-        self._ready = True
-        self._events.append(Ready(self.capabilities))
-
-    def _on_starttls(self, reply: Reply) -> None:
-        if reply.code == 220:
-            self._handshaking = True
-            self._events.append(TlsGoAhead())
-        elif reply.code >= 400:
-            self._ready = True
-            self._events.append(TlsRefused(reply))
-        else:
-            self._end("unexpected reply to STARTTLS", reply)
+            self._events.append(Replied(Command.XFORWARD, reply))
+            self._send_next()
 
     def _on_mail(self, reply: Reply) -> None:
         transaction = self._under_way()
@@ -319,17 +347,10 @@ class ClientSession:
 
     def _on_rcpt(self, reply: Reply) -> None:
         transaction = self._under_way()
-        index = transaction.answered
-        transaction.answered += 1
-        if reply.code // 100 == 2:
-            transaction.accepted += 1
-        elif reply.code < 400:
+        if reply.code // 100 == 3:
             self._end("unexpected reply to RCPT", reply)
             return
-        elif transaction.opened:
-            transaction.verdicts[index] = rcpt_verdict(reply, transaction.accepted)
-        if transaction.inquiry and transaction.opened and reply.code // 100 == 2:
-            transaction.welcome = reply
+        transaction.note_recipient(reply)
         if transaction.answered == len(transaction.verdicts):
             self._recipients_answered(transaction)
         else:
@@ -389,7 +410,11 @@ class ClientSession:
         transaction = self._transaction
         if reply.code // 100 != 2:
             self._end("RSET refused", reply)
-        elif transaction is not None and transaction.inquiry and not self._pending():
+        elif (
+            transaction is not None
+            and transaction.inquiry
+            and not (self._waiting or self._expected)
+        ):
             transaction.opened = False
             self._finish(transaction)
         else:
@@ -402,16 +427,9 @@ class ClientSession:
 
     def _finish(self, transaction: Transaction) -> None:
         """The transaction has come to its end and the session can go on."""
-        self._needs_reset = transaction.opened
+        self._talk.opened = transaction.opened
         self._transaction = None
-        # No recipient is left without verdict here, but one that is welcome.
-        verdicts = tuple(verdict for verdict in transaction.verdicts if verdict is not None)
-        if transaction.welcome is not None:
-            self._events.append(InquiryEnded(Welcome(transaction.welcome)))
-        elif transaction.inquiry:
-            self._events.append(InquiryEnded(verdicts[0]))
-        else:
-            self._events.append(TransactionEnded(verdicts))
+        self._events.append(transaction.end())
 
     def _end(self, text: str, reply: Reply | None = None, *, expected: bool = False) -> None:
         """Nothing more can be said on this connection."""
@@ -440,8 +458,16 @@ class ClientSession:
         self._expected.append(command)
         self._out.append(line)
 
-    def _send_all(self, commands: list[tuple[Command, bytes]]) -> None:
-        """A transaction's commands: in one piece, or one by one without PIPELINING."""
+    def _open(self, transaction: Transaction, commands: list[Line]) -> None:
+        """Send a transaction's commands: in one piece, or one by one without PIPELINING."""
+        if self._talk.opened:
+            commands.insert(0, _RSET)
+            self._talk.opened = False
+        if transaction.inquiry:
+            commands.append(_RSET)
+        elif transaction.framing is Framing.DATA:
+            commands.append(_DATA)
+        self._transaction = transaction
         if self.capabilities.pipelining:
             for command, line in commands:
                 self._send(command, line)
@@ -449,9 +475,10 @@ class ClientSession:
             self._waiting.extend(commands)
             self._send_next()
 
-    def _pending(self) -> bool:
-        """Whether commands are still to be sent or answered."""
-        return bool(self._waiting or self._expected)
+    def _send_group(self) -> None:
+        """By hand: the next group of commands, once those before are answered."""
+        for command, line in self._talk.group(pipelining=self.capabilities.pipelining):
+            self._send(command, line)
 
     def _send_next(self) -> None:
         """Without PIPELINING: the next command of the transaction. With it all are sent."""
@@ -460,14 +487,11 @@ class ClientSession:
 
 
 _HANDLERS: dict[Command, Callable[[ClientSession, Reply], None]] = {
-    Command.GREETING: ClientSession._on_greeting,  # noqa: SLF001
-    Command.EHLO: ClientSession._on_ehlo,  # noqa: SLF001
-    Command.HELO: ClientSession._on_helo,  # noqa: SLF001
-    Command.STARTTLS: ClientSession._on_starttls,  # noqa: SLF001
     Command.MAIL: ClientSession._on_mail,  # noqa: SLF001
     Command.RCPT: ClientSession._on_rcpt,  # noqa: SLF001
     Command.DATA: ClientSession._on_data,  # noqa: SLF001
     Command.BODY: ClientSession._on_body,  # noqa: SLF001
     Command.RSET: ClientSession._on_rset,  # noqa: SLF001
     Command.QUIT: ClientSession._on_quit,  # noqa: SLF001
+    Command.XFORWARD: ClientSession._on_xforward,  # noqa: SLF001
 }

@@ -1,8 +1,19 @@
 """The commands of one transaction, and whether the server can take the message at all. Pure."""
 
 from tideover.smtp.capabilities import Capabilities
-from tideover.smtp.client_values import Addressee, Mail
+from tideover.smtp.client_values import Addressee, Command, Mail
 from tideover.smtp.replies import Reply, reply
+
+
+def envelope_commands(mail: Mail, offered: Capabilities) -> list[tuple[Command, bytes]]:
+    """MAIL and all RCPTs.
+
+    Raises:
+        ValueError: an address would break out of its command line.
+    """
+    commands = [(Command.MAIL, mail_command(mail, offered))]
+    commands += [(Command.RCPT, rcpt_command(one, offered)) for one in mail.recipients]
+    return commands
 
 
 def mail_command(mail: Mail, offered: Capabilities) -> bytes:

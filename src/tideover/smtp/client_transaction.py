@@ -1,7 +1,16 @@
 """One message under way on the client's side: what each recipient was told so far."""
 
 from tideover.smtp.client_body import BodyEncoder, Framing
-from tideover.smtp.client_values import Command, Declined, Mail, Postponed, Verdict
+from tideover.smtp.client_values import (
+    Command,
+    Declined,
+    InquiryEnded,
+    Mail,
+    Postponed,
+    TransactionEnded,
+    Verdict,
+    Welcome,
+)
 from tideover.smtp.replies import Reply
 
 
@@ -26,6 +35,24 @@ class Transaction:
     def settle(self, verdict: Verdict) -> None:
         """Give every recipient that has no verdict yet this one."""
         self.verdicts = [old or verdict for old in self.verdicts]
+
+    def note_recipient(self, reply: Reply) -> None:
+        """The answer to the next RCPT, a 2xx, 4xx or 5xx."""
+        went_well = reply.code // 100 == 2
+        if went_well:
+            self.accepted += 1
+            if self.inquiry and self.opened:
+                self.welcome = reply
+        elif self.opened:
+            self.verdicts[self.answered] = rcpt_verdict(reply, self.accepted)
+        self.answered += 1
+
+    def end(self) -> TransactionEnded | InquiryEnded:
+        """What is told. No recipient is left without verdict now, but one that is welcome."""
+        if self.welcome is not None:
+            return InquiryEnded(Welcome(self.welcome))
+        verdicts = tuple(verdict for verdict in self.verdicts if verdict is not None)
+        return InquiryEnded(verdicts[0]) if self.inquiry else TransactionEnded(verdicts)
 
 
 def rcpt_verdict(reply: Reply, accepted: int) -> Verdict:

@@ -10,7 +10,9 @@ from tideover.smtp.replies import Reply
 
 
 class Command(IntEnum):
-    """What a reply answers. GREETING answers the connection itself, BODY the end of data."""
+    """What a reply answers. GREETING answers the connection itself, BODY the end of data (of DATA,
+    or of the last BDAT), BDAT a chunk that is not the last.
+    """
 
     GREETING = 0
     EHLO = 1
@@ -22,6 +24,10 @@ class Command(IntEnum):
     BODY = 7
     RSET = 8
     QUIT = 9
+    NOOP = 10
+    XCLIENT = 11
+    XFORWARD = 12
+    BDAT = 13
 
 
 class Addressee(Protocol):
@@ -151,6 +157,14 @@ class InquiryEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class Replied:
+    """The answer to one command by hand, or to a body by hand."""
+
+    command: Command
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True)
 class SessionEnded:
     """Nothing more can be sent; close the connection.
 
@@ -163,5 +177,12 @@ class SessionEnded:
 
 
 ClientEvent = (
-    Ready | TlsGoAhead | TlsRefused | SendBody | TransactionEnded | InquiryEnded | SessionEnded
+    Ready
+    | TlsGoAhead
+    | TlsRefused
+    | SendBody
+    | TransactionEnded
+    | InquiryEnded
+    | Replied
+    | SessionEnded
 )
