@@ -20,9 +20,12 @@ from tideover.inbound.tls import open_certificate
 from tideover.policy.body import Copies
 from tideover.policy.chain import Chain
 from tideover.policy.services import Services
-from tideover.recipients.interface import Finding, Verdict
+from tideover.recipients.interface import Confidence, Finding, Verdict
 from tideover.smtp.receipt import Receipt
 from tideover.spool.ids import IdSource
+
+
+HONEYPOT = Confidence.HONEYPOT
 
 
 class OneDomain:
@@ -41,6 +44,11 @@ class OneDomain:
         known = local.lower() in ("user", "postmaster")
         verdict = Verdict.ACCEPT if known else Verdict.REJECT
         return Finding(verdict=verdict, domain="example.com")
+
+
+    def trap(self, local, domain):
+        found = self.findings.get(local)
+        return found if isinstance(found, Finding) and found.confidence is HONEYPOT else None
 
 
 class Shelf:

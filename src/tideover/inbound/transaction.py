@@ -195,6 +195,8 @@ class Transaction:
         """The primary's verdict; when it has none, ours."""
         answer = await passing.end(self.queue_id)
         if isinstance(answer, Receipt):
+            # told now: the primary has it, whether the client still hears of it or not
+            passing.passed(self.size, answer)
             self._passed = answer
             return None
         if isinstance(answer, Reply):
@@ -417,8 +419,7 @@ class Transaction:
         """The spool holds the message, or the primary: tell the log, and who brings it home."""
         recipients = self._recipients.values()
         self._policy.taken()
-        if self._passed is not None and self._passing is not None:
-            self._passing.passed(self.size, self._passed)
+        if self._passed is not None:
             self.close()
             return
         size = self._kept.size if self._kept is not None else 0
