@@ -48,7 +48,7 @@ class FakePrimary:
             self.state, self.doubt = self.after_look, False
         return self.standing(domain)
 
-    async def cut_off(self, client, sender, recipient, domain):
+    async def cut_off(self, client, sender, recipient):
         return self.why_cut_off
 
     async def open(self, domain, client, envelope):

@@ -19,6 +19,7 @@ from typing import Final
 from msgspec import Struct
 
 from tideover.config.model import Domain, WhenPrimaryUp
+from tideover.message.envelope import Recipient
 from tideover.primary.interface import PrimaryState
 from tideover.primary.relay import Relay
 from tideover.primary.standing import Standing, Standings
@@ -29,9 +30,9 @@ DEFERRED: Final = reply(
 )
 """Names no host: a better MX is in the DNS, and spammers read replies."""
 
-CutOff = Callable[[str, str, str, str], Awaitable[str | None]]
-"""Of client address, sender, recipient and its domain: why the client can't reach the primary,
-although it is up, as far as is known; None when nothing says so."""
+CutOff = Callable[[str, str, Recipient], Awaitable[str | None]]
+"""Of client address, sender and recipient: why the client can't reach the primary, although it is
+up, as far as is known; None when nothing says so."""
 
 
 class Mode(Enum):

@@ -129,8 +129,10 @@ class Transaction:
 
     async def _is_cut_off(self, address: str, domain: str) -> bool:
         """Whether the client evidently can't reach the primary: told as a fact when it is so."""
-        gate, client = self._house.gate, self._client.address
-        why = await gate.cut_off(client, self._sender, address, domain) if gate else None
+        gate, recipient = self._house.gate, Recipient(address=address, domain=domain)
+        if gate is None:
+            return False
+        why = await gate.cut_off(self._client.address, self._sender, recipient)
         if why is not None:
             self._log.cut_off(address, domain, why)
         return why is not None
