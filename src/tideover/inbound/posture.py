@@ -86,8 +86,10 @@ class Gate(Struct, frozen=True):
 def mode(posture: WhenPrimaryUp, standing: Standing) -> Mode:
     """What a posture means while the primary stands so."""
     offered = standing.capabilities
-    if posture is WhenPrimaryUp.ACCEPT or standing.key is None or not standing.may_be_up:
+    if posture is WhenPrimaryUp.ACCEPT or not standing.may_be_up:
         return Mode.QUEUE
+    if standing.key is None:
+        return Mode.LOOK
     if posture is WhenPrimaryUp.PASS_THROUGH:
         return Mode.PASS
     if posture is WhenPrimaryUp.AUTO and offered is not None and offered.xclient:
