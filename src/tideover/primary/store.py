@@ -1,5 +1,6 @@
-"""What is remembered of DNS over a restart, in `data_dir/primary.sqlite`: each domain's MX set,
-its last good route, the changes of the set, and the domains that were discovered.
+"""What is remembered of primaries over a restart, in `data_dir/primary.sqlite`: each domain's MX
+set, its last good route, the changes of the set, the domains that were discovered, and what the
+hosts of each route offered.
 
 Never blocks the event loop: one thread does what `store_file` says, and what is put is written
 in batches. It is a memory, not a promise: trouble with the file is told and never raised, and what
@@ -27,16 +28,18 @@ from tideover.events.event import EventSink
 from tideover.primary.found import Found
 from tideover.primary.mx_set import MxSet, parse_texts, texts
 from tideover.primary.store_file import Row, StoreFile, Values
+from tideover.smtp.capabilities import Capabilities
 
 NAME: Final = "primary.sqlite"
 MAX_CHANGES: Final = 100
 """Changes of a domain that are kept."""
 MAX_AGE: Final = 400 * 86_400.0
-"""Seconds after which a change, and the last good route of a domain, are forgotten."""
+"""Seconds after which a change, a last good route, and what was offered are forgotten."""
 NULL_MX_HOLDS: Final = 86_400.0
 """Seconds for which a null MX is believed that DNS has not said again."""
 
 _MAX_DISCOVERED: Final = 100_000
+_MAX_OFFERS: Final = 20_000
 _PENDING: Final = 20_000
 _DELAY: Final = 0.2  # seconds from a put to its writing
 _RETRY: Final = 10.0
@@ -81,7 +84,7 @@ class PrimaryStore:
     """Made by `open`; used on the loop that ran it; `close` when all is over.
 
     `null_mx` holds the domains that took no mail when we stopped, with when DNS said so;
-    `discovered` those that were found.
+    `discovered` those that were found; `offers` what was last offered, by the key of the route.
     """
 
     def __init__(
@@ -93,6 +96,7 @@ class PrimaryStore:
     ) -> None:
         self.null_mx: Mapping[str, float] = {}
         self.discovered: Sequence[Discovered] = ()
+        self.offers: Mapping[str, Capabilities] = {}
         self._file = file
         self._thread = thread
         self._sink = sink
@@ -127,6 +131,9 @@ class PrimaryStore:
             )
             for domain, found_at, good_at, used in rows
         )
+        rows = await store._read("offers", (_MAX_OFFERS,))
+        offers = ((str(key), _offered(offered)) for key, offered in rows)
+        store.offers = {key: offered for key, offered in offers if offered is not None}
         return store
 
     async def get(self, domain: str) -> Kept:
@@ -169,6 +176,10 @@ class PrimaryStore:
     def remove_discovered(self, domain: str) -> None:
         """It is ours no more."""
         self._put("remove_discovered", (domain,))
+
+    def put_offers(self, key: str, offered: Capabilities, seen_at: float) -> None:
+        """Remember what the hosts of a route offer."""
+        self._put("put_offers", (key, msgspec.json.encode(offered), seen_at))
 
     async def flush(self) -> None:
         """Write what waits. Returns when it is in the file, or could not be written now."""
@@ -243,6 +254,7 @@ def _sweeps(before: float) -> list[tuple[str, Values]]:
         ("sweep_changes", (before,)),
         ("sweep_sets", {"before": before}),
         ("sweep_routes", (before,)),
+        ("sweep_offers", (before,)),
     ]
 
 
@@ -262,6 +274,15 @@ def _route(row: Row) -> tuple[Found | None, float]:
     except msgspec.DecodeError:  # as another version wrote it
         return None, 0.0
     return good, _number(good_at)
+
+
+def _offered(offered: object) -> Capabilities | None:
+    try:
+        return msgspec.json.decode(
+            offered if isinstance(offered, bytes) else b"", type=Capabilities
+        )
+    except msgspec.DecodeError:  # as another version wrote it
+        return None
 
 
 def _lines(text: object) -> tuple[str, ...]:

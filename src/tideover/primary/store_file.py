@@ -15,7 +15,7 @@ from tideover.events.event import EventSink
 from tideover.side_file import Form, SideFile, named_queries
 
 APPLICATION_ID: Final = 0x54494450  # "TIDP"
-VERSION: Final = 1
+VERSION: Final = 2
 
 _CACHE: Final = 4096
 

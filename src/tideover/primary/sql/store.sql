@@ -1,8 +1,9 @@
--- Every statement of what is remembered of DNS (store_file.py).
+-- Every statement of what is remembered of primaries (store_file.py).
 -- A line `-- name: x` begins the query x. Hosts are lines like "10 mail.example.com".
 
+-- The schema also brings a file of an older version up to date.
 -- name: schema
-CREATE TABLE mx_set (
+CREATE TABLE IF NOT EXISTS mx_set (
     domain TEXT PRIMARY KEY,
     hosts TEXT NOT NULL,
     own INTEGER,
@@ -10,12 +11,12 @@ CREATE TABLE mx_set (
     serial INTEGER,
     seen_at REAL NOT NULL
 ) STRICT, WITHOUT ROWID;
-CREATE TABLE mx_route (
+CREATE TABLE IF NOT EXISTS mx_route (
     domain TEXT PRIMARY KEY,
     found BLOB NOT NULL,
     good_at REAL NOT NULL
 ) STRICT, WITHOUT ROWID;
-CREATE TABLE mx_change (
+CREATE TABLE IF NOT EXISTS mx_change (
     number INTEGER PRIMARY KEY,
     domain TEXT NOT NULL,
     at REAL NOT NULL,
@@ -23,13 +24,18 @@ CREATE TABLE mx_change (
     after TEXT NOT NULL,
     serial INTEGER
 ) STRICT;
-CREATE INDEX mx_change_domain ON mx_change (domain, number);
-CREATE INDEX mx_change_at ON mx_change (at);
-CREATE TABLE discovered (
+CREATE INDEX IF NOT EXISTS mx_change_domain ON mx_change (domain, number);
+CREATE INDEX IF NOT EXISTS mx_change_at ON mx_change (at);
+CREATE TABLE IF NOT EXISTS discovered (
     domain TEXT PRIMARY KEY,
     found_at REAL NOT NULL,
     good_at REAL NOT NULL,
     used INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS offers (
+    route TEXT PRIMARY KEY,
+    offered BLOB NOT NULL,
+    seen_at REAL NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 -- name: get_set
@@ -79,3 +85,12 @@ DELETE FROM mx_set WHERE seen_at < :before AND NOT EXISTS (
 
 -- name: sweep_routes
 DELETE FROM mx_route WHERE good_at < ?
+
+-- name: offers
+SELECT route, offered FROM offers ORDER BY seen_at DESC LIMIT ?
+
+-- name: put_offers
+INSERT OR REPLACE INTO offers (route, offered, seen_at) VALUES (?, ?, ?)
+
+-- name: sweep_offers
+DELETE FROM offers WHERE seen_at < ?
