@@ -22,7 +22,7 @@ QUOTA = 80_000_000
 LARGEST = 26_500_000
 
 _HOME = """
-virtual_mailbox_domains = example.com, second.example
+virtual_mailbox_domains = example.com, second.example, away.example
 virtual_mailbox_base = @DIR@/mail
 virtual_mailbox_maps = hash:@DIR@/users
 virtual_alias_maps =
@@ -66,7 +66,7 @@ class Home:
             hostname=NAME,
         )
         lines = [f"{user}@{domain} {user}/" for user in USERS
-                 for domain in ("example.com", "second.example")]  # fmt: skip
+                 for domain in ("example.com", "second.example", "away.example")]  # fmt: skip
         self.postfix.table("users", "\n".join(lines) + "\n")
         self.postfix.table(
             "recipients",
