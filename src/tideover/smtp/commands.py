@@ -3,6 +3,7 @@
 from tideover.smtp import answers, parameters
 from tideover.smtp.address import PathError, parse_path
 from tideover.smtp.events import MailFrom, RcptTo
+from tideover.smtp.offer import ServerOptions
 from tideover.smtp.replies import Reply, reply
 
 _MAX_NAME = 255
@@ -17,8 +18,8 @@ def read_name(argument: bytes) -> str | None:
     return text if text.isprintable() else None
 
 
-def read_mail(argument: bytes, max_size: int) -> MailFrom | Reply:
-    """MAIL's argument (RFC 5321 §4.1.1.2), SIZE checked against `max_size` (RFC 1870 §6.1)."""
+def read_mail(argument: bytes, options: ServerOptions) -> MailFrom | Reply:
+    """MAIL's argument (RFC 5321 §4.1.1.2), SIZE checked against the limit (RFC 1870 §6.1)."""
     if argument[:5].upper() != b"FROM:":
         return answers.MAIL_SYNTAX
     try:
@@ -28,7 +29,9 @@ def read_mail(argument: bytes, max_size: int) -> MailFrom | Reply:
         return reply(501, "5.1.7", str(error))
     except parameters.ParameterError as error:
         return reply(error.code, "5.5.4", str(error))
-    if found.size is not None and found.size > max_size:
+    if (found.smtputf8 and not options.smtputf8) or (found.body and not options.eight_bit_mime):
+        return answers.NOT_OFFERED
+    if found.size is not None and found.size > options.max_size:
         return answers.TOO_BIG
     if sender is not None and not found.smtputf8 and not sender.is_ascii:
         return answers.UTF8_NEEDED

@@ -297,7 +297,7 @@ class ServerSession:
         return Reset()
 
     def _on_mail(self, argument: bytes) -> Event | None:
-        found = read_mail(argument, self.options.max_size)
+        found = read_mail(argument, self.options)
         if isinstance(found, Reply):
             return self._reject("MAIL", argument, found)
         self._smtputf8 = found.parameters.smtputf8

@@ -32,6 +32,18 @@ def test_ehlo_announces_what_is_offered_and_starttls_only_in_clear():
     assert d.codes(b"STARTTLS\r\n") == [503]
 
 
+def test_what_is_not_announced_is_not_taken():
+    less = ServerOptions(hostname="h", max_size=1000, eight_bit_mime=False, smtputf8=False)
+    d = Dialogue(less)
+    offered = d.say(b"EHLO c.example\r\n")
+    assert b"8BITMIME" not in offered
+    assert b"SMTPUTF8" not in offered
+    for parameters in (b"SMTPUTF8", b"BODY=8BITMIME", b"BODY=7BIT SIZE=3"):
+        assert d.say(b"MAIL FROM:<a@b.c> %s\r\n" % parameters).startswith(b"555 5.5.4 ")
+    assert d.codes("MAIL FROM:<ä@b.c>\r\n".encode()) == [553]
+    assert d.codes(b"MAIL FROM:<a@b.c> SIZE=3 RET=HDRS\r\n") == [250]
+
+
 def test_helo_offers_nothing():
     assert Dialogue().say(b"HELO c.example\r\n") == b"250 mx2.example.org\r\n"
 
