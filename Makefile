@@ -50,10 +50,11 @@ fmt: $(DEV) ## format the code and mend what can be mended by itself
 docs: $(DEV) ## write the generated documents anew
 	$(BIN)/python docs/generate.py
 
-bench: $(DEV) ## measure feeds, signatures, many domains, us beside Postfix (as root, with postfix; BENCH_ARGS=--quick)
+bench: $(DEV) ## measure feeds, signatures, many domains, passing through, us beside Postfix (as root, with postfix; BENCH_ARGS=--quick)
 	$(BIN)/python benchmarks/feed.py $(filter --quick,$(BENCH_ARGS))
 	$(BIN)/python benchmarks/dkim.py $(filter --quick,$(BENCH_ARGS))
 	$(BIN)/python benchmarks/domains.py $(filter --quick,$(BENCH_ARGS))
+	$(BIN)/python benchmarks/pass_through.py $(filter --quick,$(BENCH_ARGS))
 	$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
 
 coverage: $(DEV) ## run the tests with branch coverage
