@@ -6,7 +6,10 @@ next hop can take the message at all. Decides nothing about retries; see `settle
 
 from collections.abc import AsyncIterator, Sequence
 
-from tideover.outbound.connection import Connection
+from msgspec.structs import replace
+
+from tideover.message.envelope import Client
+from tideover.outbound.connection import Connection, ConnectionFailed
 from tideover.outbound.outcome import Deferred, Delivered, Outcome, Refused, Unknown
 from tideover.smtp.capabilities import Capabilities
 from tideover.smtp.client_commands import unmet_need
@@ -20,8 +23,12 @@ Outcomes = list[tuple[int, Outcome]]
 """Index of the recipient in the envelope, and what became of it."""
 
 
-async def attempt(connection: Connection, claim: Claim, spool: Spool) -> Outcomes:
+async def attempt(
+    connection: Connection, claim: Claim, spool: Spool, *, tell: bool = False
+) -> Outcomes:
     """Send a claim's message to all its leased recipients.
+
+    `tell`: the next hop hears who its client was, where it wants to know (XCLIENT, XFORWARD).
 
     A recipient without an outcome: the message is no longer in the spool (quarantined as damaged,
     or removed). When the spool can't be read now, or by a fault of ours, the rest is put off; what
@@ -29,15 +36,29 @@ async def attempt(connection: Connection, claim: Claim, spool: Spool) -> Outcome
     """
     outcomes: Outcomes = []
     try:
+        if tell:
+            refusal = await connection.identify(teller(claim), pipelined=True)
+            if refusal is not None:
+                trouble = outcome_of(Declined(refusal, Command.XCLIENT), dsn=False)
+                return [(index, trouble) for index in claim.indexes]
         await _send(connection, claim, spool, outcomes)
     except (MessageDamaged, KeyError):
         pass  # the spool has told; what was delivered before is in the outcomes
+    except ConnectionFailed as error:
+        outcomes += [(index, Deferred(str(error))) for index in claim.indexes]
     except SpoolError as error:
         _put_off(claim, outcomes, f"the spool can't be read: {error}")
     except Exception as error:
         connection.abort("internal error")
         _put_off(claim, outcomes, f"internal error: {type(error).__name__}: {error}")
     return outcomes
+
+
+def teller(claim: Claim) -> Client:
+    """Who gave us the message. Not by which port: the connection is long gone, and what came on
+    several of them may go home on one.
+    """
+    return replace(claim.message.client, port=0)
 
 
 def _put_off(claim: Claim, outcomes: Outcomes, text: str) -> None:

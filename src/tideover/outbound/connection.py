@@ -20,6 +20,8 @@ from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import cast
 
 from tideover.config.model import Outbound
+from tideover.message.envelope import Client
+from tideover.outbound.identity import Speaker, WrongClient
 from tideover.primary.interface import NextHop
 from tideover.smtp.capabilities import Capabilities
 from tideover.smtp.client import ClientSession
@@ -85,6 +87,7 @@ class Connection(asyncio.Protocol):
         self.ended: SessionEnded | None = None
         self._settings = settings
         self._session = ClientSession(hostname)
+        self.speaker = Speaker(hostname)
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._answer: asyncio.Future[bool] | None = None
@@ -105,12 +108,49 @@ class Connection(asyncio.Protocol):
 
     def usable(self) -> bool:
         """Whether another transaction may begin."""
-        return self._session.ready
+        return self._session.ready and not self.speaker.spent
 
     @property
     def capabilities(self) -> Capabilities:
         """What the server offers; after STARTTLS, what it offers under TLS."""
         return self._session.capabilities
+
+    @property
+    def needs_reset(self) -> bool:
+        """Whether a transaction is open at the server; the next one begins with RSET."""
+        return self._session.needs_reset
+
+    @property
+    def xclient_again(self) -> bool:
+        """Whether XCLIENT is still offered after the last one."""
+        return self._session.hello.xclient_again
+
+    @property
+    def told(self) -> str:
+        """How the server learnt of the client given last: "XCLIENT", "XFORWARD" or ""."""
+        return self.speaker.told
+
+    def may_tell(self, client: Client | None, *, name: str | None = None) -> bool:
+        """Whether `identify` can tell of this client: Postfix takes one client a connection."""
+        return self.speaker.may_tell(self, client, name=name)
+
+    async def identify(
+        self, client: Client | None, *, name: str | None = None, pipelined: bool = False
+    ) -> Reply | None:
+        """Tell whose mail follows, once before each transaction; costs nothing where it can't be.
+
+        A `Reply` is the server's refusal of that client: this connection is not `usable` then.
+        `name` is what DNS has for the address. `pipelined`: XFORWARD leaves with the messages that
+        follow.
+
+        Raises:
+            ConnectionFailed: the session ended, or speaks for another client (see `may_tell`).
+        """
+        try:
+            return await self.speaker.identify(self, client, name=name, pipelined=pipelined)
+        except WrongClient as error:
+            self.abort(str(error))
+            raise ConnectionFailed(str(error)) from None
 
     async def introduced(self) -> None:
         """Wait for greeting and EHLO.
@@ -313,7 +353,7 @@ class Connection(asyncio.Protocol):
         self._answer = None
         self._verdicts = ()
         self.transactions += 1
-        self._session.begin(mail)
+        self._session.begin(mail, self.speaker.preface)
         self._flush()
 
     async def _send_pieces(self, size: int, content: AsyncIterator[bytes]) -> None:
@@ -369,7 +409,9 @@ class Connection(asyncio.Protocol):
             if self._body is None and (event.command is Command.BODY or not event.reply.positive):
                 self._body = event.reply
                 self._resolve(handshake=False)
-        elif self._due:
+        elif not self._due:
+            self.speaker.forwarded(event.reply)
+        else:
             self._replies.append(event.reply)
             self._due -= 1
             if not self._due:
@@ -431,26 +473,14 @@ class Connection(asyncio.Protocol):
         if left > 0:
             self._timer = self._loop.call_later(min(self._tick, left), self._check_deadline)
             return
-        awaited = self._session.awaited
-        self.abort(f"timeout waiting for {_WAITS[awaited]}" if awaited is not None else "timeout")
+        self.abort(f"timeout{_awaited_text(self._session.awaited)}")
 
 
-_WAITS = {
-    Command.GREETING: "the greeting",
-    Command.EHLO: "the reply to EHLO",
-    Command.HELO: "the reply to HELO",
-    Command.STARTTLS: "the reply to STARTTLS",
-    Command.MAIL: "the reply to MAIL",
-    Command.RCPT: "the reply to RCPT",
-    Command.DATA: "the reply to DATA",
-    Command.BODY: "the reply to the message",
-    Command.RSET: "the reply to RSET",
-    Command.QUIT: "the reply to QUIT",
-    Command.NOOP: "the reply to NOOP",
-    Command.XCLIENT: "the reply to XCLIENT",
-    Command.XFORWARD: "the reply to XFORWARD",
-    Command.BDAT: "the reply to BDAT",
-}
+def _awaited_text(awaited: Command | None) -> str:
+    if awaited is None:
+        return ""
+    what = {Command.GREETING: "the greeting", Command.BODY: "the reply to the message"}
+    return f" waiting for {what.get(awaited, f'the reply to {awaited.name}')}"
 
 
 def _tls_text(transport: asyncio.Transport) -> str | None:

@@ -18,7 +18,7 @@ import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
-from tideover.outbound.attempt import Outcomes, attempt
+from tideover.outbound.attempt import Outcomes, attempt, teller
 from tideover.outbound.connection import Connection, ConnectionFailed
 from tideover.outbound.context import Context
 from tideover.outbound.lane import Lane
@@ -279,7 +279,11 @@ class Drain:
                     return True
                 self._strain(f"{connection.host}: closed", connection.hop, productive=False)
                 return False
-            trouble = await self._deliver(connection, claim)
+            tell = self._tells(connection, claim)
+            if tell and not connection.may_tell(teller(claim)):
+                self._again(claim)  # on a connection of its own
+                return True
+            trouble = await self._deliver(connection, claim, tell=tell)
             if trouble is not None:
                 reason = f"{connection.host}: {trouble}"
                 self._strain(reason, connection.hop, productive=answered > 0)
@@ -289,6 +293,11 @@ class Drain:
             if not connection.usable():
                 return True
         return True
+
+    def _tells(self, connection: Connection, claim: Claim) -> bool:
+        """Whether to say who the client was: not to strangers, who only get our reports."""
+        offered = connection.capabilities
+        return bool(offered.xclient or offered.xforward) and self._context.is_ours(_domain(claim))
 
     def _strain(self, reason: str, hop: NextHop | None, *, productive: bool) -> None:
         """The destination showed weakness: slower, and for a while no further connections."""
@@ -304,11 +313,11 @@ class Drain:
 
     # Messages
 
-    async def _deliver(self, connection: Connection, claim: Claim) -> str | None:
+    async def _deliver(self, connection: Connection, claim: Claim, *, tell: bool) -> str | None:
         """One message to its end. Returns what is wrong with the connection, if it is."""
         self.in_flight += 1
         try:
-            outcomes = await attempt(connection, claim, self._context.spool)
+            outcomes = await attempt(connection, claim, self._context.spool, tell=tell)
             trouble = _trouble(outcomes)
             if trouble is None:
                 self._troubles.forget(claim.message.queue_id)

@@ -79,7 +79,7 @@ class ClientSession:
 
     def __init__(self, hostname: str) -> None:
         self.answered = 0  # replies taken in so far
-        self._hello = Introduction(hostname)
+        self.hello = Introduction(hostname)
         self._parser = ReplyParser()
         self._expected: deque[Command] = deque((Command.GREETING,))
         self._waiting: deque[Line] = deque()  # commands not sent yet
@@ -95,7 +95,7 @@ class ClientSession:
     @property
     def capabilities(self) -> Capabilities:
         """What the server offers, as it said last."""
-        return self._hello.capabilities
+        return self.hello.capabilities
 
     @property
     def ready(self) -> bool:
@@ -151,7 +151,7 @@ class ClientSession:
                 return events
         if self._parser.error is not None:
             self._end(self._parser.error)
-        elif self._hello.handshaking and self._parser.pending:
+        elif self.hello.handshaking and self._parser.pending:
             self._end(_INJECTED)
         return events
 
@@ -175,17 +175,17 @@ class ClientSession:
 
     def start_tls(self) -> None:
         """Ask for TLS (RFC 3207). Leads to `TlsGoAhead`, `TlsRefused` or `SessionEnded`."""
-        if not self.ready or self._expected or self._hello.secure or not self.capabilities.starttls:
+        if not self.ready or self._expected or self.hello.secure or not self.capabilities.starttls:
             raise WrongOrder("STARTTLS now")
         self._ready = False
         self._send(Command.STARTTLS, b"STARTTLS\r\n")
 
     def tls_established(self) -> None:
         """The handshake is done. All knowledge of the server is dropped and EHLO said again."""
-        if not self._hello.handshaking:
+        if not self.hello.handshaking:
             raise WrongOrder("TLS without STARTTLS")
         self._parser = ReplyParser()
-        say = self._hello.tls_established()
+        say = self.hello.tls_established()
         self._send(say.command, say.line)
 
     def begin(self, mail: Mail, preface: Sequence[Line] = ()) -> None:
@@ -269,7 +269,7 @@ class ClientSession:
 
     def quit(self) -> None:
         """Say goodbye. Leads to `SessionEnded`."""
-        if self._closed or self._transaction is not None or self._hello.handshaking:
+        if self._closed or self._transaction is not None or self.hello.handshaking:
             raise WrongOrder("QUIT now")
         self._ready = False
         self._send(Command.QUIT, b"QUIT\r\n")
@@ -279,7 +279,7 @@ class ClientSession:
     def _on_reply(self, reply: Reply) -> None:
         self.answered += 1
         if not self._expected:
-            if self._hello.handshaking:
+            if self.hello.handshaking:
                 self._end(_INJECTED)
             elif reply.code == 421:  # RFC 5321 §3.8: before it closes an idle connection
                 self._end(_CLOSES, reply)
@@ -304,13 +304,13 @@ class ClientSession:
         self._end(_CLOSES, reply)
 
     def _on_introduction(self, command: Command, reply: Reply) -> None:
-        step = self._hello.on_reply(command, reply)
+        step = self.hello.on_reply(command, reply)
         if isinstance(step, Say):
             self._send(step.command, step.line)
         elif isinstance(step, Fail):
             self._end(step.text, reply)
         else:
-            self._ready = not self._hello.handshaking
+            self._ready = not self.hello.handshaking
             self._events.append(step)
 
     def _on_talk(self, command: Command, reply: Reply) -> None:
@@ -319,7 +319,7 @@ class ClientSession:
             self._end(wrong, reply)
             return
         if reply.code // 100 == 2 and command is Command.EHLO:
-            self._hello.again(reply)
+            self.hello.again(reply)
         if reply.code == 354:
             self._expected.append(Command.BODY)
         self._events.append(Replied(command, reply))

@@ -33,11 +33,12 @@ class Fail:
 class Introduction:
     """What a server has said of itself so far. `hostname` is our name in EHLO."""
 
-    __slots__ = ("_name", "capabilities", "handshaking", "secure")
+    __slots__ = ("_name", "capabilities", "handshaking", "secure", "xclient_again")
 
     def __init__(self, hostname: str) -> None:
         self.capabilities = Capabilities()
         self.secure = False
+        self.xclient_again = True  # for all that is known
         self.handshaking = False  # between the go-ahead for TLS and its end
         self._name = hostname.encode("ascii")
 
@@ -65,10 +66,11 @@ class Introduction:
         return self._ehlo()
 
     def again(self, ehlo: Reply) -> None:
-        """EHLO by hand was answered well. The right to XCLIENT goes with the connection: Postfix
-        and others name it only to the client they know, and keep to it.
+        """EHLO by hand was answered well. What XCLIENT may tell stays known, as it is the server's
+        word on us; but Postfix takes it once a connection and asks the told client's right then.
         """
         offered = parse_capabilities(ehlo)
+        self.xclient_again = bool(offered.xclient)
         right = offered.xclient or self.capabilities.xclient
         self.capabilities = replace(offered, xclient=right)
 
