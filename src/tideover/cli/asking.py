@@ -5,7 +5,15 @@ from pathlib import Path
 
 from tideover.config.locate import data_dir
 from tideover.control.client import ControlClient, UnreachableError
-from tideover.control.protocol import ActRequest, Done, Item, ReadRequest, Refresh, Seed
+from tideover.control.protocol import (
+    ActRequest,
+    Done,
+    Forget,
+    Item,
+    ReadRequest,
+    Refresh,
+    Seed,
+)
 
 
 def find_data_dir(config: Path) -> Path:
@@ -42,7 +50,7 @@ def ask(config: Path, request: ReadRequest) -> Iterator[Item]:
         yield from client.ask(request)
 
 
-def order(config: Path, request: ActRequest | Seed) -> Done:
+def order(config: Path, request: ActRequest | Seed | Forget) -> Done:
     """Have the daemon do something.
 
     Raises:

@@ -55,6 +55,25 @@ ARC = LazyGroup(
     help="Seals on forwarded mail.",
     verbs={"keygen": "tideover.cli.arc_keygen:arc_keygen"},
 )
+TRAP = LazyGroup(
+    "trap",
+    help="Who was caught by the last MX, a trap, or by honeypots.",
+    verbs={
+        "status": "tideover.cli.trap_status:trap_status",
+        "list": "tideover.cli.trap_list:trap_list",
+        "forget": "tideover.cli.trap_forget:trap_forget",
+        "export": "tideover.cli.trap_export:trap_export",
+    },
+)
+AGENT = LazyGroup(
+    "agent",
+    help="Whether the primary can reach a client: the agent beside it, and who asks.",
+    verbs={
+        "serve": "tideover.cli.agent_serve:agent_serve",
+        "keygen": "tideover.cli.agent_keygen:agent_keygen",
+        "ask": "tideover.cli.agent_ask:agent_ask",
+    },
+)
 ROOT = LazyGroup(
     "tideover",
     help="Tideover, a backup MX that does no harm.",
@@ -64,8 +83,9 @@ ROOT = LazyGroup(
         "serve": "tideover.cli.serve:serve",
         "status": "tideover.cli.status:status",
         "explain": "tideover.cli.explain:explain",
+        "handover": "tideover.cli.handover:handover",
     },
-    groups=[QUEUE, CONFIG, RECIPIENTS, ARC],
+    groups=[QUEUE, CONFIG, RECIPIENTS, ARC, AGENT, TRAP],
 )
 click.version_option(__version__, message="tideover %(version)s")(ROOT)
 

@@ -36,6 +36,16 @@ _ALL: dict[str, Finding] = {
         "early-talker", 3.0, "commands were sent ahead without having been offered PIPELINING",
         554, "5.5.1", "Commands were sent ahead of replies without PIPELINING having been offered",
     ),
+    # trap
+    "trapped": Finding(
+        "trap", 5.0, "the client behaved as only bots do where no mail is taken: at the last MX, "
+        "a trap, or with a honeypot",
+        554, "5.7.1", "Your address is used by a program that sends to traps",
+    ),
+    "last-mx-first": Finding(
+        "trap", 1.0, "the client turned to the last MX first, a trap, while all others were up",
+        554, "5.7.1", "You turned to the last MX first; the best one has to be tried first",
+    ),
     # reverse-dns
     "rdns-none": Finding(
         "reverse-dns", 2.0, "the client's address has no name in DNS",
@@ -205,8 +215,8 @@ _ALL: dict[str, Finding] = {
 FINDINGS: Final = MappingProxyType(_ALL)
 
 CHECKS: Final = (
-    "early-talker", "reverse-dns", "helo", "dns-lists", "spf", "sender-domain", "own-sender",
-    "bounces", "rate-limits", "greylist", "honeypots", "loop", "header", "dkim", "arc", "dmarc",
-    "milters", "clamav", "rspamd", "spamassassin",
+    "early-talker", "trap", "reverse-dns", "helo", "dns-lists", "spf", "sender-domain",
+    "own-sender", "bounces", "rate-limits", "greylist", "honeypots", "loop", "header", "dkim",
+    "arc", "dmarc", "milters", "clamav", "rspamd", "spamassassin",
 )  # fmt: skip
 """All checks, in the order in which their refusals count."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from tideover.config.field import STRICT, doc
-from tideover.config.kinds import Count, Duration, File, Listen, Switch, Timeout
+from tideover.config.kinds import Count, DomainName, Duration, File, Listen, Switch, Timeout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +88,20 @@ class Trap:
         tuple[Listen, ...],
         doc("Addresses kept for a first MX that refuses every connection, ADDRESS:PORT."),
     ] = ()
+    domains: Annotated[
+        tuple[DomainName, ...],
+        doc("Domains whose MX sets name the trap: it is silent unless all their primaries are up."),
+    ] = ()
     max_connections: Annotated[Count, doc("Connections of the trap at once.", ge=1)] = 10_000
+    max_connections_per_client: Annotated[
+        Count, doc("Of these from one client (IPv4 /32, IPv6 /64).", ge=1)
+    ] = 100
     delay: Annotated[Duration, doc("How long the trap takes for each line that it says.")] = 5.0
     keep: Annotated[Timeout, doc("How long a client that was caught is remembered.")] = 86400.0
+    settle: Annotated[
+        Duration,
+        doc("Who comes to the trap so soon after an outage, or our start, is not marked."),
+    ] = 600.0
+    greytrap: Annotated[
+        Switch, doc("Mark clients that write to a honeypot, too, whether there is a trap or not.")
+    ] = True

@@ -10,6 +10,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
+from tideover.control.trap_items import TrapInfo, Trapped
 from tideover.message.envelope import QueueId
 from tideover.recipients.interface import Finding
 from tideover.recipients.report import Refreshed, SourceSays, SourceStatus
@@ -100,6 +101,18 @@ class Seed(Request, frozen=True, kw_only=True, tag="seed"):
     addresses: tuple[str, ...]
 
 
+class Trap(Request, frozen=True, kw_only=True, tag="trap"):
+    """How the trap stands, and who was caught: `TrapInfo`, then `Trapped`s, oldest first."""
+
+
+class Forget(Request, frozen=True, kw_only=True, tag="forget"):
+    """Take back what a trap holds against a client; `host` is an address, or a network as `Trapped`
+    tells it. The answer is one `Done`.
+    """
+
+    host: str
+
+
 class Act(Request, frozen=True, kw_only=True):
     """Base of the requests that change something; the answer is one `Done`.
 
@@ -131,7 +144,8 @@ class Remove(Act, frozen=True, kw_only=True, tag="remove"):
 ReadRequest = Status | List | Show | Body | Shape | Lookup | Recipients
 ActRequest = Hold | Release | Flush | Remove
 KnowRequest = Refresh | Seed
-AnyRequest = ReadRequest | ActRequest | KnowRequest
+TrapRequest = Trap | Forget
+AnyRequest = ReadRequest | ActRequest | KnowRequest | TrapRequest
 
 
 class Call(Struct, frozen=True, kw_only=True):
@@ -307,7 +321,7 @@ class Done(Struct, frozen=True, kw_only=True, tag="done"):
 
 Item = (
     DaemonInfo | DomainInfo | MessageInfo | MessageDetail | Piece | ShapeRow | AddressInfo
-    | Address | SourceInfo | Progress | RefreshInfo | Done
+    | Address | SourceInfo | Progress | RefreshInfo | TrapInfo | Trapped | Done
 )  # fmt: skip
 
 # Lines of answers

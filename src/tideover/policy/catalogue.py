@@ -20,6 +20,7 @@ from tideover.policy.checks import (
     reverse_dns,
     sender_domain,
     spf,
+    trap,
 )
 from tideover.policy.engines import clamav, milters, rspamd, spamassassin
 from tideover.policy.engines.inquiry import failed
@@ -41,6 +42,7 @@ def entries(services: Services) -> Mapping[Stage, Sequence[Entry]]:
 def _all(services: Services) -> Iterator[Entry]:
     """Every check that is configured. Within a stage, what is needed stands before who needs it."""
     yield _entry("early-talker", early_talker.make(services), _HELO, _MAIL, _DATA)
+    yield _entry("trap", trap.make(services), _CONNECT)
     yield _entry("reverse-dns", reverse_dns.make(services), _CONNECT)
     yield _entry("helo", helo.make(services), _HELO)
     yield _entry("dns-lists", dns_lists.make(services), _CONNECT, _HELO, _MAIL)

@@ -165,6 +165,17 @@ class Memory:
         if mark is None or not 0 <= now - mark.at < min(_RENEW, keep / 10):
             self.note(kind, key, Mark(now, now + keep))
 
+    def forget(self, kind: Kind, key: bytes, now: float) -> bool:
+        """It counts no more. Returns whether it did; not for triplets."""
+        if self.get(kind, key, now) is None:
+            return False
+        self.note(kind, key, Mark(now, now))
+        return True
+
+    def marks(self, kind: Kind, now: float) -> list[tuple[bytes, Mark]]:
+        """All marks of a kind that count, oldest first, as memory has them now."""
+        return [(key, mark) for key, mark in self._shelves[kind].items() if mark.until > now]
+
     @property
     def trouble(self) -> str:
         """Why what is not known may have been forgotten; "" when all is well."""

@@ -14,7 +14,8 @@ class Standing(Struct, frozen=True, kw_only=True):
     `key` is that of its route (`Route.key`), None while there is none. `since` is Unix time,
     `reason` for the operator. `doubt`: the state is unknown, its last check failed, or it is too
     old, so that who has to know must try. `capabilities`: what the primary last offered us, also
-    while it is down; None when it never did.
+    while it is down; None when it never did. `checked_at`: when it last was found to be up (Unix
+    time, of the beginning of that check); 0.0: never.
     """
 
     key: str | None
@@ -23,6 +24,7 @@ class Standing(Struct, frozen=True, kw_only=True):
     reason: str
     doubt: bool
     capabilities: Capabilities | None = None
+    checked_at: float = 0.0
 
     @property
     def may_be_up(self) -> bool:

@@ -21,6 +21,9 @@ SELECT count(*) FROM mark WHERE kind = ?
 -- name: get
 SELECT at, until FROM mark WHERE kind = ? AND key = ?
 
+-- name: counting
+SELECT key, at, until FROM mark WHERE kind = ? AND until > ? ORDER BY at
+
 -- name: put
 REPLACE INTO mark (kind, key, at, until) VALUES (?, ?, ?, ?)
 
