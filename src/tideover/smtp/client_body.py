@@ -12,6 +12,8 @@ Invariant: the end of data is produced only after exactly the announced number o
 
 from enum import Enum
 
+from tideover.smtp.live_body import DotStuffer
+
 
 class Framing(Enum):
     """How the body is told from what follows it."""
@@ -30,13 +32,13 @@ class BodySizeError(ValueError):
 class BodyEncoder:
     """Encodes the body of one message, piece by piece. `size` is what was announced, in octets."""
 
-    __slots__ = ("_framing", "_left", "_size", "_started", "_tail")
+    __slots__ = ("_framing", "_left", "_size", "_started", "_stuffer")
 
     def __init__(self, framing: Framing, size: int) -> None:
         self._framing = framing
         self._size = self._left = size
         self._started = False
-        self._tail = b"\r\n"
+        self._stuffer = DotStuffer()
 
     def encode(self, data: bytes, *, last: bool) -> bytes:
         """The bytes to send for the next piece, with the end of data after the `last` one.
@@ -53,19 +55,5 @@ class BodyEncoder:
                 self._started = True
                 return b"BDAT %d LAST\r\n%b" % (self._size, data)
             return data
-        if data:
-            data = self._stuff(data)
-        if not last:
-            return data
-        return data + (b".\r\n" if self._tail == b"\r\n" else b"\r\n.\r\n")
-
-    def _stuff(self, data: bytes) -> bytes:
-        """Double each dot that begins a line, also where the line end lies in another piece."""
-        tail = self._tail
-        self._tail = data[-2:] if len(data) > 1 else (tail + data)[-2:]
-        if data[0] == 0x2E and tail == b"\r\n":
-            data = b"." + data
-        elif tail[-1:] == b"\r" and data[:2] == b"\n.":
-            data = b"\n." + data[1:]
-        # Matches can't overlap: each ends with its dot and the next begins with CR.
-        return data.replace(b"\r\n.", b"\r\n..")
+        data = self._stuffer.encode(data)
+        return data + self._stuffer.end() if last else data

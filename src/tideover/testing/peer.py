@@ -9,7 +9,8 @@ changes that with `behave`, a function that is asked at each step and may answer
         if step.verb == "BODY" and step.connection == 1:
             return Reaction(close=True)
 
-Steps are CONNECT, each command's verb, and BODY: the end of data. It listens on loopback only.
+Steps are CONNECT, each command's verb, BDAT: a chunk before the last, and BODY: the end of data. It
+listens on loopback only.
 """
 
 import asyncio
@@ -132,6 +133,7 @@ class _Session(asyncio.Protocol):
         self._message = 1
         self._mail: str | None = None
         self._rcpts: list[str] = []
+        self._chunks = bytearray()  # of a message that has not ended
 
     # asyncio.Protocol
 
@@ -197,7 +199,8 @@ class _Session(asyncio.Protocol):
                 return False
             return not self._went_ahead or await self._data()
         if verb == "BDAT":
-            return await self._bdat(int(argument.split()[0]))
+            size, _, last = argument.partition(" ")
+            return await self._bdat(int(size), last=last.upper() == "LAST")
         if verb == "STARTTLS":
             if not await self._react(verb, argument, "220 2.0.0 go ahead"):
                 return False
@@ -217,6 +220,7 @@ class _Session(asyncio.Protocol):
     def _forget(self) -> None:
         self._mail = None
         self._rcpts = []
+        self._chunks.clear()
 
     async def _data(self) -> bool:
         self._buffer[:0] = b"\r\n"  # so that a dot on the first line is no special case
@@ -229,12 +233,16 @@ class _Session(asyncio.Protocol):
         del self._buffer[: end + 5]
         return await self._take(stuffed.replace(b"\r\n.", b"\r\n")[2:], bdat=False)
 
-    async def _bdat(self, size: int) -> bool:
+    async def _bdat(self, size: int, *, last: bool) -> bool:
         while len(self._buffer) < size:
             if not await self._wait():
                 return False
-        body = bytes(self._buffer[:size])
+        self._chunks += self._buffer[:size]
         del self._buffer[:size]
+        if not last:
+            return await self._react("BDAT", str(size), "250 2.0.0 ok")
+        body = bytes(self._chunks)
+        self._chunks.clear()
         return await self._take(body, bdat=True)
 
     async def _take(self, body: bytes, *, bdat: bool) -> bool:
