@@ -1,0 +1,103 @@
+"""`tideover handover postfix`, pasted into a real Postfix that trusts nobody."""
+
+import os
+import smtplib
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from handover_paste import STRANGER, US, asked, parts, session
+from peers import needs_postfix, open_directory
+
+from tideover.testing.daemon import free_port
+from tideover.testing.postfix import Postfix
+
+pytestmark = [pytest.mark.interop, needs_postfix()]
+
+_SUSPICIOUS = """\
+virtual_mailbox_domains = example.com
+virtual_mailbox_maps = inline:{user@example.com=x}
+smtpd_recipient_restrictions =
+    reject_unauth_destination,
+    check_client_access inline:{127.0.0.1={defer greylisted}, 198.51.100.7={defer greylisted}}
+smtpd_client_restrictions = check_client_access static:{defer newcomer}
+smtpd_client_connection_rate_limit = 3
+smtpd_delay_reject = yes
+smtpd_log_access_permit_actions = all
+"""
+
+
+@contextmanager
+def primary(*, pasted: int) -> Iterator[Postfix]:
+    """A Postfix into whose shell the text was pasted so often."""
+    with open_directory() as directory:
+        postfix = Postfix(directory, port=free_port(), settings=_SUSPICIOUS)
+        (script,) = parts("postfix", directory)
+        for _ in range(pasted):
+            paste(script, directory)
+        with postfix:
+            yield postfix
+
+
+def paste(script: str, directory: Path) -> str:
+    environment = {"PATH": os.environ["PATH"] + ":/usr/sbin", "MAIL_CONFIG": str(directory / "etc")}
+    done = subprocess.run(
+        ["sh", "-eu"], input=script, env=environment, capture_output=True, text=True, check=False,
+        timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def call_often(port: int) -> None:
+    for _ in range(8):
+        with session(port):
+            pass
+
+
+def test_without_it_we_are_a_stranger() -> None:
+    with primary(pasted=0) as postfix:
+        with session(postfix.port) as client:
+            assert not client.has_extn("xclient")
+            assert asked(client, "user@example.com").startswith("450 4.7.1")
+        with pytest.raises(smtplib.SMTPConnectError, match="too many connections"):
+            call_often(postfix.port)
+
+
+def test_it_lets_us_say_who_calls_and_lets_us_through() -> None:
+    with primary(pasted=1) as postfix:
+        call_often(postfix.port)
+        with session(postfix.port) as client:
+            assert client.has_extn("xclient")
+            assert client.has_extn("xforward")
+            assert asked(client, "user@example.com").startswith("250 ")
+            assert asked(client, "nobody@example.com").startswith("550 5.1.1")
+            assert asked(client, "user@elsewhere.example").startswith("450 4.7.1"), "no relay"
+        with session(postfix.port) as client:
+            code, _ = client.docmd("XCLIENT", "ADDR=198.51.100.7 NAME=[UNAVAILABLE]")
+            assert code == 220
+            client.ehlo("caller.example.net")
+            assert asked(client, "user@example.com").startswith("450 4.7.1"), "its own verdict"
+        log = postfix.log()
+    assert "from unknown[198.51.100.7]" in log
+    assert "warning:" not in log
+
+
+def test_it_gives_strangers_nothing() -> None:
+    with primary(pasted=1) as postfix, session(postfix.port, STRANGER) as client:
+        assert not client.has_extn("xclient")
+        assert asked(client, "user@example.com").startswith("450 4.7.1")
+
+
+def test_pasted_again_it_changes_nothing() -> None:
+    with primary(pasted=1) as postfix:
+        main = (postfix.directory / "etc" / "main.cf").read_bytes()
+        (script,) = parts("postfix", postfix.directory)
+        paste(script, postfix.directory)
+        assert (postfix.directory / "etc" / "main.cf").read_bytes() == main
+        assert paste("postconf -n", postfix.directory), "and nothing on stderr"
+        table = f"cidr:{postfix.directory}/etc/tideover_postscreen.cidr"
+        assert table in paste("postconf -h postscreen_access_list", postfix.directory)
+        assert paste(f"postmap -q {US} {table}", postfix.directory) == "permit\n"
