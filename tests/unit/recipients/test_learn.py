@@ -10,6 +10,7 @@ import pytest
 from tideover.events.delivery_records import Delivered, DeliveryDeferred, DeliveryRefused
 from tideover.events.encoding import encode
 from tideover.events.event import Event
+from tideover.events.pass_records import PassedRefused, PassedThrough
 from tideover.events.stream import EventStream
 from tideover.recipients.facts import Facts
 from tideover.recipients.interface import Confidence
@@ -40,6 +41,20 @@ def refused(
 ) -> DeliveryRefused:
     return DeliveryRefused(time=at, message="Q", domain=domain, recipients=recipients, host="h",
                            reply=reply, stage=stage)  # fmt: skip
+
+
+def passed(*recipients: str, host: str = "h") -> PassedThrough:
+    return PassedThrough(
+        time=NOW, message="Q", session="s", client="192.0.2.1", helo="c", protocol="ESMTP",
+        sender="", recipients=recipients, size=1, host=host, told="XCLIENT", reply="250 2.0.0 ok",
+    )  # fmt: skip
+
+
+def passed_refused(*recipients: str, reply: str, stage: str = "RCPT") -> PassedRefused:
+    return PassedRefused(
+        time=NOW, message="Q", session="s", client="192.0.2.1", domain="example.com", sender="",
+        recipients=recipients, host="h", reply=reply, stage=stage,
+    )  # fmt: skip
 
 
 class House:
@@ -95,6 +110,8 @@ def test_what_another_backup_says_is_not_the_primarys_word(play) -> None:
     async def scenario(house: House) -> None:
         house.learning = Learning(house.facts, lambda _: ("learn",), lambda _, host: host != "h")
         house.tell(delivered("user@example.com"), refused("gone@example.com"))
+        house.tell(passed("user@example.com"))
+        house.tell(passed_refused("gone@example.com", reply="550 5.1.1 unknown"))
         assert await house.ask("user") is None
         assert await house.ask("gone") is None
 
@@ -137,6 +154,39 @@ def test_what_does_not_speak_of_the_mailbox_is_not_held_against_it(play, event: 
         assert await house.ask("user") is None
         house.tell(delivered("user@example.com", at=NOW - 1), event)
         assert await house.ask("user") is Confidence.LEARNED
+
+    play(scenario)
+
+
+def test_what_passes_through_is_learned_for_each_domain(play) -> None:
+    async def scenario(house: House) -> None:
+        house.tell(passed("User@Example.COM", "a@both.example", "b@b\u00fccher.example", "@"))
+        assert await house.ask("user") is Confidence.LEARNED
+        assert await house.ask("a", domain="both.example") is Confidence.LEARNED
+        assert await house.ask("a") is None
+
+    play(scenario)
+
+
+@pytest.mark.parametrize(
+    ("reply", "stage", "learned"),
+    [
+        ("550 5.1.1 no such user", "RCPT", Confidence.REFUSED),
+        ("550 5.1.10 no such user", "RCPT", Confidence.REFUSED),
+        ("550 no such user, or your address is on a list", "RCPT", None),
+        ("550 5.5.0 mailbox unavailable", "RCPT", None),
+        ("554 5.7.1 your address is on a list", "RCPT", None),
+        ("553 5.1.8 your domain does not exist", "RCPT", None),
+        ("450 4.1.1 later", "RCPT", None),
+        ("550 5.1.1 pretending", "BODY", None),
+    ],
+)
+def test_a_refusal_that_passes_through_has_to_speak_of_the_mailbox(
+    play, reply: str, stage: str, learned: Confidence | None
+) -> None:
+    async def scenario(house: House) -> None:
+        house.tell(passed_refused("gone@example.com", reply=reply, stage=stage))
+        assert await house.ask("gone") is learned
 
     play(scenario)
 

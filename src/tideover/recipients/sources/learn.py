@@ -1,7 +1,9 @@
 """`learn`: what the primary itself accepted or refused of the mail that we brought it.
 
-A delivery renews its recipients; a refusal counts only when it answered RCPT and speaks of the
-mailbox: a message refused for its content says nothing of whom it was for.
+A delivery renews its recipients, and so does what passed through; a refusal counts only when it
+answered RCPT and speaks of the mailbox: a message refused for its content says nothing of whom it
+was for. Who passes through is a stranger whom the primary may see: of refusals of his only those
+count that say "mailbox" by their enhanced code, since a bare 550 may be about him.
 
 What is seen also helps `callout`: a recipient of a delivery is worth asking for, one that was
 refused is refused.
@@ -12,9 +14,10 @@ from typing import Final
 
 from tideover.events.delivery_records import Delivered, DeliveryRefused
 from tideover.events.event import Event
+from tideover.events.pass_records import PassedRefused, PassedThrough
 from tideover.recipients.facts import GOOD_FOR, Fact, Facts, State
 from tideover.recipients.interface import Confidence, Match
-from tideover.recipients.names import local_key
+from tideover.recipients.names import a_label, local_key
 from tideover.recipients.sources.callout import REFUSED_FOR as CALLOUT_REFUSED_FOR
 from tideover.recipients.sources.callout import SOURCE as CALLOUT
 from tideover.recipients.sources.mailbox import refuses_mailbox
@@ -67,14 +70,20 @@ class Learning:
 
     def take(self, event: Event, line: bytes) -> None:
         """Learn from one event."""
-        if not isinstance(event, Delivered | DeliveryRefused):
-            return
-        if not self._sources_of(event.domain) or not self._is_primary(event.domain, event.host):
-            return
-        if isinstance(event, Delivered):
-            self._delivered(event)
-        elif event.stage == "RCPT" and refuses_mailbox(event.reply):
-            self._refused(event)
+        match event:
+            case Delivered(domain=domain):
+                self._took(event, domain, event.recipients)
+            case PassedThrough():
+                for domain, recipients in _by_domain(event.recipients).items():
+                    self._took(event, domain, recipients)
+            case DeliveryRefused(stage="RCPT", reply=reply) if refuses_mailbox(reply):
+                self._refused(event)
+            case PassedRefused(stage="RCPT", reply=reply) if (
+                refuses_mailbox(reply) and reply[4:8] == "5.1."
+            ):
+                self._refused(event)
+            case _:
+                pass
 
     def flush(self) -> None:
         """The memory writes by itself."""
@@ -82,17 +91,26 @@ class Learning:
     def close(self) -> None:
         """The memory is not ours."""
 
-    def _delivered(self, event: Delivered) -> None:
+    def _took(
+        self, event: Delivered | PassedThrough, domain: str, recipients: Sequence[str]
+    ) -> None:
+        if not self._counts(domain, event.host):
+            return
         at = event.time
         good = Fact(state=State.GOOD, at=at, until=at + GOOD_FOR, text=event.reply)
         seed = Fact(state=State.SEED, at=at, until=at + GOOD_FOR, due=at)
-        self._note(event.domain, event.recipients, good, seed)
+        self._note(domain, recipients, good, seed)
 
-    def _refused(self, event: DeliveryRefused) -> None:
+    def _refused(self, event: DeliveryRefused | PassedRefused) -> None:
+        if not self._counts(event.domain, event.host):
+            return
         at, text = event.time, event.reply
         learned = Fact(state=State.REFUSED, at=at, until=at + REFUSED_FOR, text=text)
         asked = Fact(state=State.REFUSED, at=at, until=at + CALLOUT_REFUSED_FOR, text=text)
         self._note(event.domain, event.recipients, learned, asked)
+
+    def _counts(self, domain: str, host: str) -> bool:
+        return bool(self._sources_of(domain)) and self._is_primary(domain, host)
 
     def _note(self, domain: str, addresses: Sequence[str], learned: Fact, asked: Fact) -> None:
         sources = self._sources_of(domain)
@@ -102,6 +120,14 @@ class Learning:
             for address in addresses:
                 if (name := _name_of(address)) is not None:
                     self._facts.note(domain, name, source, fact)
+
+
+def _by_domain(recipients: Sequence[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for address in recipients:
+        if (domain := a_label(address.rpartition("@")[2])) is not None:
+            found.setdefault(domain, []).append(address)
+    return found
 
 
 def _name_of(address: str) -> str | None:
