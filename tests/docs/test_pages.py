@@ -10,7 +10,10 @@ from tideover.config.load import load
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 HEAD = 'hostname = "mx2.example.org"\ndata_dir = "data"\n'
-FULL_OF_EXAMPLES = ("README.md", "docs/policy.md", "docs/milters.md", "docs/rspamd.md")
+FULL_OF_EXAMPLES = (
+    "README.md", "docs/policy.md", "docs/milters.md", "docs/rspamd.md", "docs/pass-through.md",
+    "docs/boundary.md",
+)  # fmt: skip
 
 
 EXAMPLE = re.compile(r"^```toml\n(.*?)^```", re.MULTILINE | re.DOTALL)
