@@ -19,12 +19,12 @@ from tideover.spool.memory import MemorySpool
 TRACE = b"Received: from client.example by mx2.example.org; today\r\n"
 BODY = b"Subject: tide\r\n\r\nhello\r\n.dots\r\n..\r\n"
 DOMAIN = "example.com"
+CLIENT = Client(session=SessionId("s1"), address="192.0.2.1", port=1, helo="c", protocol="ESMTP")
 
 
 def settings(**changes) -> Outbound:
     values = {
         "probe_interval": 0.05,
-        "idle_probe_interval": 0.2,
         "connect_timeout": 2.0,
         "command_timeout": 2.0,
         "data_timeout": 2.0,
@@ -105,6 +105,7 @@ class Rig:
         body: bytes = BODY,
         notify: bool = True,
         declared: str | None = None,
+        client: Client | None = None,
         **envelope,
     ) -> QueueId:
         """Accept a message, as inbound does. `declared` is the BODY parameter."""
@@ -129,9 +130,7 @@ class Rig:
                     body=declared,
                     **envelope,
                 ),
-                client=Client(
-                    session=SessionId("s1"), address="192.0.2.1", port=1, helo="c", protocol="ESMTP"
-                ),
+                client=client or CLIENT,
                 trace=TRACE,
             )
         )
