@@ -9,6 +9,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from tideover.config.agent_rules import AgentRules
 from tideover.config.document import Location, Table
 from tideover.config.mistakes import Flaw, shown
 from tideover.config.model import Config, Domain
@@ -32,7 +33,7 @@ Rule = Callable[[Domain], Iterable[Trouble]]
 
 def rules_of(config: Config, sources: SourceRules) -> tuple[Rule, ...]:
     """All rules that a domain of this configuration has to keep."""
-    return sources.broken_by, PolicyRules(config).broken_by
+    return sources.broken_by, PolicyRules(config).broken_by, AgentRules(config).broken_by
 
 
 class DomainReader:

@@ -61,9 +61,10 @@ def _broken_profile(profile: Profile) -> Iterator[tuple[str, str]]:
 
 
 def key_files(config: Config) -> Iterator[tuple[str, Path]]:
-    """Every file with a key or password that policy needs, and the first setting that names it."""
+    """Every file with a key or password that policy or agents need, and the first setting that names it."""
     named = [("arc.key_file", config.arc.key_file),
-             ("rspamd.password_file", config.rspamd.password_file)]  # fmt: skip
+             ("rspamd.password_file", config.rspamd.password_file),
+             ("cut_off.key_file", config.cut_off.key_file)]  # fmt: skip
     for name, profile in config.profiles.items():
         named += [(f"profiles.{name}.batv_key_file", profile.batv_key_file),
                   (f"profiles.{name}.srs_key_file", profile.srs_key_file)]  # fmt: skip

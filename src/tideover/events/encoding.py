@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from tideover.events import (
+    agent_records,
     client_records,
     delivery_records,
     domain_records,
@@ -22,6 +23,7 @@ _MODULES = (
     recipient_records,
     domain_records,
     delivery_records,
+    agent_records,
     client_records,
     pass_records,
     policy_records,
