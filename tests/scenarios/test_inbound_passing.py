@@ -51,7 +51,7 @@ class FakePrimary:
     async def cut_off(self, client, sender, recipient):
         return self.why_cut_off
 
-    async def open(self, domain, client, envelope):
+    async def open(self, domain, client, envelope, *, size=0):
         self.opened += 1
         self.client, self.envelope = client, envelope
         return self.answers.get("open", self)

@@ -7,6 +7,7 @@ from itertools import count
 from tideover.config.model import Config
 from tideover.events.event import EventSink
 from tideover.inbound.admission import Admission
+from tideover.inbound.announced import announced, unmet
 from tideover.inbound.limits import ConnectionLimits
 from tideover.inbound.posture import QUEUED, Gate, Mode, Way
 from tideover.inbound.tls import Certificate
@@ -14,7 +15,10 @@ from tideover.message.envelope import SessionId
 from tideover.policy.chain import Chain
 from tideover.recipients.interface import Directory
 from tideover.recipients.names import a_label
+from tideover.smtp.capabilities import Capabilities
 from tideover.smtp.offer import ServerOptions
+from tideover.smtp.parameters import MailParameters
+from tideover.smtp.replies import Reply
 from tideover.spool.interface import Spool
 
 
@@ -39,6 +43,7 @@ class House:
     gate: Gate | None = None
     draining: bool = False
     options: ServerOptions = field(init=False)
+    _all_options: ServerOptions = field(init=False)
     chain: Chain = field(init=False)
     postmaster_domain: str = field(init=False)
     _sessions: "count[int]" = field(init=False, default_factory=lambda: count(1))
@@ -54,7 +59,7 @@ class House:
         self.chain = self.make_chain(config)
         self.limits.reconfigure(config.smtp)
         self.admission.min_free = config.min_free_space
-        self.options = ServerOptions(
+        self.options = self._all_options = ServerOptions(
             hostname=config.hostname,
             max_size=config.max_message_size,
             max_recipients=config.smtp.max_recipients,
@@ -77,6 +82,16 @@ class House:
             return way
         way = self.gate.way(domain, settings)
         return await self.gate.look(domain, settings) if way.mode is Mode.LOOK else way
+
+    def unmet(self, domain: str, parameters: MailParameters) -> Reply | None:
+        """Why the domain's primary can't take mail with these parameters, by what it offered."""
+        if self.gate is None:
+            return None
+        return unmet(self.gate.standings.standing(domain).capabilities, parameters)
+
+    def offer(self, offers: Iterable[Capabilities | None]) -> None:
+        """Announce no more than what primaries take, of which these are the offers."""
+        self.options = announced(self._all_options, offers)
 
     def new_session_id(self) -> SessionId:
         """Unique for this data_dir: start time and a counter."""

@@ -18,8 +18,11 @@ class ListenError(Exception):
     """A port can't be bound. The text names it and the reason."""
 
 
-def bind(endpoints: Sequence[Endpoint]) -> list[socket.socket]:
-    """Bind all, or none.
+def bind(
+    endpoints: Sequence[Endpoint], *, listening: bool = True, alone: bool = False
+) -> list[socket.socket]:
+    """Bind all, or none. What is bound and does not listen refuses connections (RST); `alone`: and
+    no other program can make it listen.
 
     Raises:
         ListenError: port in use, no right, no such address.
@@ -27,7 +30,7 @@ def bind(endpoints: Sequence[Endpoint]) -> list[socket.socket]:
     sockets: list[socket.socket] = []
     try:
         for endpoint in endpoints:
-            sockets.append(_bind_one(endpoint))
+            sockets.append(_bind_one(endpoint, listening=listening, alone=alone))
     except OSError as error:
         for bound in sockets:
             bound.close()
@@ -35,15 +38,16 @@ def bind(endpoints: Sequence[Endpoint]) -> list[socket.socket]:
     return sockets
 
 
-def _bind_one(endpoint: Endpoint) -> socket.socket:
+def _bind_one(endpoint: Endpoint, *, listening: bool, alone: bool) -> socket.socket:
     family = socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, int(not alone))
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind((endpoint.host, endpoint.port))
-        sock.listen(BACKLOG)
+        if listening:
+            sock.listen(BACKLOG)
     except OSError:
         sock.close()
         raise

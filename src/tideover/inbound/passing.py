@@ -127,13 +127,13 @@ class Passing:
 
 
 async def opened(
-    gate: Gate, way: Way, recipient: Recipient, client: Client, envelope: Envelope,
+    gate: Gate, way: Way, recipient: Recipient, client: Client, envelope: Envelope, size: int,
     log: TransactionLog,
 ) -> Passing | Reply | Gone:  # fmt: skip
     """A transaction at the primary of the recipient's domain. A Reply is the primary's to this
     client, or ours: it has no more room.
     """
-    live = await gate.relay.open(recipient.domain, client, envelope)
+    live = await gate.relay.open(recipient.domain, client, envelope, size=size)
     match live:
         case Crowded():
             log.recipient_refused(recipient.address, DEFERRED, "too many pass through")

@@ -153,7 +153,10 @@ class Transaction:
             return APART
         gate = self._house.gate
         if passing is None and gate is not None:
-            found = await opened(gate, way, recipient, self._client, self._envelope, self._log)
+            size = (self._mail.size or 0) and self._mail.size + len(self._received())
+            found = await opened(
+                gate, way, recipient, self._client, self._envelope, size, self._log
+            )
             if isinstance(found, Reply):
                 return found
             passing = self._passing = found if isinstance(found, Passing) else None
@@ -232,6 +235,8 @@ class Transaction:
             self._log.trapped(address, finding.source or "")
         refusal = answer(finding)
         limit = finding.max_size
+        if refusal is None and (self._mail.size or self._mail.smtputf8):
+            refusal = self._house.unmet(finding.domain, self._mail)
         if refusal is None and limit is not None and (self._mail.size or 0) > limit:
             refusal = TOO_LARGE
         elif refusal is None and self._goes_apart(finding):

@@ -23,12 +23,12 @@ _PATIENCE: Final = 1.0
 
 
 class ChainMaker:
-    """Made by `open`; called with a configuration it gives the chain for it."""
+    """Made by `open`; called with a configuration it gives the chain for it. `memory` stays."""
 
     def __init__(
         self, config: Config, memory: Memory, is_ours: Callable[[str], bool], emit: EventSink
     ) -> None:
-        self._memory = memory
+        self.memory = memory
         self._is_ours = is_ours
         self._emit = emit
         self._resolver = DnsResolver(config.dns, at_once=_LOOK_UPS, patience=_PATIENCE)
@@ -52,7 +52,7 @@ class ChainMaker:
         services = Services(
             config=config,
             names=self._names,
-            memory=self._memory,
+            memory=self.memory,
             is_ours=self._is_ours,
             emit=self._emit,
         )

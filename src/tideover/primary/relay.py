@@ -66,8 +66,9 @@ class Relay(Protocol):
     """Opens transactions at primaries, on kept connections."""
 
     async def open(
-        self, domain: str, client: Client, envelope: Envelope
+        self, domain: str, client: Client, envelope: Envelope, *, size: int = 0
     ) -> LiveMail | Reply | Crowded | Gone:
-        """A transaction for a domain of ours. `envelope` has no recipients yet. A `Reply` is the
+        """A transaction for a domain of ours. `envelope` has no recipients yet; `size` is how many
+        octets will be written, as far as is known (RFC 1870; 0: not at all). A `Reply` is the
         primary's own to this client (its 4xx or 5xx to XCLIENT or EHLO). Never raises.
         """
