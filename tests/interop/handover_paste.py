@@ -28,21 +28,21 @@ recipients = ["file:{names}"]
 """
 
 
-def told(target: str, directory: Path) -> dict[str, Any]:
-    """The answer of `tideover handover TARGET --json` of a server that connects from `US`."""
+def told(target: str, directory: Path, address: str = US) -> dict[str, Any]:
+    """The answer of `tideover handover TARGET --json` of a server that connects from there."""
     key, names, config = (directory / name for name in ("a1.pem", "names", "tideover.toml"))
     if not config.exists():
         run("arc", "keygen", "seal.example.org", "a1", "--out", str(key))
         names.write_text("user\n")
         config.write_text(_CONFIG.format(directory=directory, key=key, names=names))
-    answer = run("handover", target, "--address", US, "--config", str(config), "--json")
+    answer = run("handover", target, "--address", address, "--config", str(config), "--json")
     found: dict[str, Any] = json.loads(answer)
     return found
 
 
-def parts(target: str, directory: Path) -> list[str]:
+def parts(target: str, directory: Path, address: str = US) -> list[str]:
     """The texts to paste, in their order."""
-    return [part["text"] for part in told(target, directory)["parts"]]
+    return [part["text"] for part in told(target, directory, address)["parts"]]
 
 
 def run(*arguments: str) -> str:

@@ -63,7 +63,7 @@ class Way:
         key = directory / "arc.pem"
         nsd = Nsd(directory)
         site.serve(nsd, seal=site.keygen(key))
-        stack.enter_context(nsd)
+        self.nsd = stack.enter_context(nsd)
         milter = stack.enter_context(PythonMilter(directory, _MILTER))
         self.rspamd = stack.enter_context(Rspamd(directory, dns=nsd.endpoint))
         more = _CONFIG.format(
