@@ -27,7 +27,7 @@ _MAIL = b"From: ann@example.net\r\nSubject: home\r\n\r\nHello\r\n"
 
 def message() -> bytes:
     """Mail that came through us, as the primary has it."""
-    envelope = Envelope(sender=SENDER, recipients=(Recipient(address=USER),))
+    envelope = Envelope(sender=SENDER, recipients=(Recipient(address=USER, domain="example.com"),))
     client = Client(
         session=SessionId("s"), address=_CLIENT, port=1, helo="caller.example.net",
         protocol="ESMTPS", tls="TLSv1.3",
