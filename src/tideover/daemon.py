@@ -39,11 +39,14 @@ from tideover.inbound.listener import Listeners
 from tideover.inbound.tls import Certificate
 from tideover.knowledge import Knowledge
 from tideover.outbound.aging import Aging
+from tideover.outbound.checking import Checker
 from tideover.outbound.connection import host_text
 from tideover.outbound.dispatcher import Dispatcher
 from tideover.outbound.transport import opportunistic_context
+from tideover.outbound.watch import HealthWatch
 from tideover.policy.making import ChainMaker
 from tideover.primary.discovery import Discovery
+from tideover.primary.healths import Healths
 from tideover.primary.router import ConfigRouter
 from tideover.primary.store import PrimaryStore
 from tideover.primary.watch import Watch
@@ -144,6 +147,9 @@ class Daemon:
         )
         self._discovery.adopt(self.config)
         self.mx = Watch(self.config, self._router, store, emit)
+        self._healths = Healths(self.config.health, self._router, emit, store=store)
+        checker = Checker(self.config, self._tls)
+        self._health = HealthWatch(self.config, self._router, self._healths, checker, emit)
 
     def _open_outbound(self) -> None:
         self.dispatcher = Dispatcher(
@@ -153,6 +159,7 @@ class Daemon:
             settings=self.config.outbound,
             emit=self._emit,
             tls=self._tls,
+            healths=self._healths,
             grace=STOP_GRACE,
         )
         self._aging = Aging(self.spool, self.config, self._emit, on_queued=self._notify)
@@ -245,6 +252,7 @@ class Daemon:
         if settings is not None:
             self.directory.lose(name, settings)
         self._router.forget(name)
+        self._health.homes.forget(name)
 
     # Running
 
@@ -264,6 +272,7 @@ class Daemon:
                     self._aging.run(),
                     self._knowledge.run(),
                     self.mx.run(),
+                    self._health.run(),
                     self._discovery.run(),
                     self._list.watch(self._use),
                     self._look_after(),
@@ -386,6 +395,7 @@ class Daemon:
             self._resolver.reconfigure(fresh.dns)
             self._router.reconfigure(fresh)
             self.mx.reconfigure(fresh)
+            self._health.reconfigure(fresh)
             self.dispatcher.reconfigure(
                 hostname=fresh.hostname,
                 settings=fresh.outbound,

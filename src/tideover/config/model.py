@@ -159,11 +159,8 @@ class Outbound:
         Count, doc("Messages on one connection before a new one is made.", ge=1)
     ] = 1000
     probe_interval: Annotated[
-        Timeout, doc("Time between probes of a primary that is down and for which mail waits.")
+        Timeout, doc("Time between probes of a primary that is down, or of which a check failed.")
     ] = 1.0
-    idle_probe_interval: Annotated[
-        Timeout, doc("The most that it grows to while no mail waits.")
-    ] = 30.0
     connect_timeout: Annotated[Timeout, doc("How long a connection may take to open.")] = 30.0
     command_timeout: Annotated[
         Timeout, doc("How long to wait for a reply to a command (RFC 5321 §4.5.3.2).")

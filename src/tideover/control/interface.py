@@ -1,6 +1,6 @@
 """What the control socket needs of the daemon. `app` supplies it; tests supply fakes."""
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from typing import Protocol
 
 from tideover.config.directory import DomainFiles
@@ -40,12 +40,17 @@ class Destination(Protocol):
         """The hosts, in the order in which they are tried."""
         ...
 
+    @property
+    def capabilities(self) -> tuple[str, ...]:
+        """What they last offered us, as EHLO says it."""
+        ...
+
 
 class Dispatcher(Protocol):
     """The part of outbound that knows the destinations."""
 
-    def status(self) -> Mapping[str, Destination]:
-        """By domain. A domain that is not in it is one that had no mail since the start."""
+    def way(self, domain: str) -> Destination:
+        """How a domain's way home stands, also when it never had mail."""
 
     async def flush(self, domains: Collection[str] | None) -> int:
         """Try deferred mail of these domains (None: all) now, and probe what is down.

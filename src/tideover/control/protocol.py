@@ -214,6 +214,7 @@ class DomainInfo(Struct, frozen=True, kw_only=True, tag="domain"):
     since: float | None = None
     reason: str = ""
     hops: tuple[str, ...] = ()
+    capabilities: tuple[str, ...] = ()
     in_flight: int = 0
     queued: int = 0
     deferred: int = 0

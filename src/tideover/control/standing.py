@@ -6,7 +6,7 @@ from typing import Final
 from tideover import __version__
 from tideover.config.directory import DomainFiles
 from tideover.config.domains import UNREADABLE
-from tideover.control.interface import Destination, House, MxWatch
+from tideover.control.interface import House, MxWatch
 from tideover.control.pages import ROWS_A_PAGE, Page, own_domain
 from tideover.control.protocol import (
     DaemonInfo,
@@ -27,7 +27,6 @@ async def status(house: House, request: Status) -> AsyncIterator[Page]:
     """The daemon, then each domain that is configured or has mail here."""
     counts = {count.domain: count for count in await house.spool.counts()}
     holds = {hold.domain: hold for hold in await house.spool.domain_holds()}
-    known = house.dispatcher.status() if house.dispatcher is not None else {}
     names = sorted({*house.config.domains, *counts})
     if request.domain is not None:
         names = [name for name in names if name == own_domain(request.domain)]
@@ -46,7 +45,7 @@ async def status(house: House, request: Status) -> AsyncIterator[Page]:
     ]
     for start in range(0, len(names), ROWS_A_PAGE):
         yield [
-            _domain_info(house, name, known.get(name), holds.get(name), counts.get(name),
+            _domain_info(house, name, holds.get(name), counts.get(name),
                          await _mx_info(house.mx, name, changes))
             for name in names[start : start + ROWS_A_PAGE]
         ]  # fmt: skip
@@ -55,26 +54,27 @@ async def status(house: House, request: Status) -> AsyncIterator[Page]:
 def _domain_info(
     house: House,
     name: str,
-    way: Destination | None,
     hold: DomainHold | None,
     count: DomainCount | None,
     mx: MxInfo | None,
 ) -> DomainInfo:
     count = count or DomainCount(domain=name)
+    way = house.dispatcher.way(name) if house.dispatcher is not None else None
     state = PrimaryState.UNKNOWN if way is None else way.state
-    since = None if way is None else way.since
+    since = None if way is None else way.since or None
     reason = "" if way is None else way.reason
     if hold is not None:
         state, since = PrimaryState.HELD, hold.since
         reason = f"held by {hold.by}: {hold.reason}" if hold.reason else f"held by {hold.by}"
     if house.config.domains.get(name) is UNREADABLE:
-        reason = "; ".join(filter(None, (reason, _UNREADABLE)))
+        reason = "; ".join(filter(None, (_UNREADABLE, reason)))
     return DomainInfo(
         domain=name,
         primary=str(state),
         since=since,
         reason=reason,
         hops=() if way is None else way.hops,
+        capabilities=() if way is None else way.capabilities,
         in_flight=0 if way is None else way.in_flight,
         queued=count.queued + count.leased + count.deferred,
         deferred=count.deferred,

@@ -14,6 +14,7 @@ from tideover.outbound.connection import Connection
 from tideover.outbound.ledger import Ledger
 from tideover.outbound.settle import Settler, Terms
 from tideover.outbound.transport import connect
+from tideover.primary.healths import Healths
 from tideover.primary.interface import NextHop
 from tideover.spool.interface import Spool
 
@@ -42,6 +43,7 @@ class Context:
     """
 
     spool: Spool
+    healths: Healths
     settler: Settler
     ledger: Ledger
     emit: EventSink

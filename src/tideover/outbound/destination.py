@@ -1,28 +1,25 @@
 """One destination: the hosts that one or many domains' mail goes home to.
 
-    unknown ──reached──► up ◄────at full pace, or nothing waits────┐
-       │                  │                                        │
-       └────not reached───┴──────► down ──────reached────► recovering
+How it stands is its route's `primary.health`, which hears of others too; here it moves by mail in
+hand: down when no host is reached, recovering with the first connection, up at full pace or when
+nothing waits any more.
 
 While it is down one task probes it for all its mail; messages are not tried. While no mail waits
-there is no task at all, only, for one that is down, a timer for a rare probe. The connection by
-which a probe succeeded carries the first message home.
+there is no task at all: `watch` does what is to be done. The connection by which a probe succeeded
+carries the first message home.
 
-A host that fails is passed over by further connections for a while; probes try all hosts again, so
-that nothing stale keeps us from one that has come back. A host that takes connections but no mail
-is tried after all others for a while: else it would keep us from them for ever (RFC 5321 §5.1).
+A host that fails is passed over by further connections for a while (`primary.health`); probes try
+all hosts again, so that nothing stale keeps us from one that has come back. A host that takes
+connections but no mail is tried after all others for a while: else it would keep us from them for
+ever (RFC 5321 §5.1).
 """
 
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Coroutine
-from heapq import nsmallest
-from typing import Any
 
 from msgspec import Struct
 
-from tideover.events.delivery_records import PrimaryChanged
 from tideover.outbound.connection import Connection, ConnectionFailed, host_text
 from tideover.outbound.context import Context
 from tideover.outbound.drain import Drain
@@ -31,6 +28,8 @@ from tideover.outbound.pacing import Pace
 from tideover.outbound.probe import probe
 from tideover.outbound.transport import first_of
 from tideover.outbound.troubles import Troubles
+from tideover.primary.health import Health
+from tideover.primary.health_offers import words
 from tideover.primary.interface import NextHop, PrimaryState
 
 STAGGER = 1.0
@@ -41,16 +40,16 @@ SPREAD = 2.0
 gives way to later ones before long (see `probe`)."""
 
 PASS_OVER = 30.0
-"""Seconds that a host which failed is passed over while there are others."""
+"""Seconds that a host which takes no mail is tried after all others."""
 
 SILENCE = 3
 """Probes begun without any answer after which a destination counts as down."""
 
-_NAMED = 5  # domains named in an event
-
 
 class DestinationStatus(Struct, frozen=True, kw_only=True):
-    """What is known of a domain's way home. `since` is Unix time, `reason` for the operator."""
+    """What is known of a domain's way home. `since` is Unix time, `reason` for the operator,
+    `capabilities` what its hosts offer, as EHLO would say it.
+    """
 
     state: PrimaryState
     since: float
@@ -59,6 +58,7 @@ class DestinationStatus(Struct, frozen=True, kw_only=True):
     hops: tuple[str, ...] = ()
     connections: int = 0
     in_flight: int = 0
+    capabilities: tuple[str, ...] = ()
 
 
 class Destination:
@@ -68,26 +68,24 @@ class Destination:
         self.key = key
         self.hops = hops
         self.lanes: set[Lane] = set()  # all that are routed here
-        self.state = PrimaryState.UNKNOWN
-        self.since = context.clock()
-        self.reason = "not tried yet"
         self._context = context
         self._waiting: deque[Lane] = deque()  # those that may have mail to claim, in turn
         self._pace = Pace(context.settings.first_connections, context.settings.max_connections)
         self._troubles = Troubles()
-        self._passed_over: dict[NextHop, float] = {}
         self._barren: dict[NextHop, float] = {}  # took a connection but no mail; last until then
         self._hurry = asyncio.Event()
         self._not_before = 0.0
         self._silent = 0
         self._failures = 0
-        self._idle_interval = context.settings.probe_interval
-        self._idle_timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._drain: Drain | None = None
-        self._looking = False  # the task is an idle probe
-        self._proving = False  # it took a connection before, but no mail
+        self._returns = self.health.returns
         self._stopping = False
+
+    @property
+    def health(self) -> Health:
+        """What is known of the route."""
+        return self._context.healths.of(self.key)
 
     # What the dispatcher asks
 
@@ -101,8 +99,6 @@ class Destination:
         self._waiting.append(lane)
         if self._drain is not None:
             self._drain.wake()
-        elif self._looking and self._task is not None:
-            self._task.cancel()  # probing in earnest begins now
         self._start()
 
     def dismiss(self, lane: Lane) -> None:
@@ -122,18 +118,14 @@ class Destination:
         """A lane is routed elsewhere from now on."""
         self.lanes.discard(lane)
         self.withdraw(lane)
-        if not self.lanes:
-            self._cancel_idle_timer()
 
     def hurry(self) -> None:
         """Somebody wants to know: probe now."""
         self._not_before = 0.0
-        self._passed_over.clear()
         self._barren.clear()
         self._hurry.set()
-        if self._idle_timer is not None:
-            self._cancel_idle_timer()
-            self._probe_idle()
+        self.health.forgive()
+        self._context.healths.wanted(self.key)
 
     def reconfigure(self) -> None:
         """The context's settings have changed."""
@@ -145,19 +137,19 @@ class Destination:
         """How things stand."""
         drain = self._drain
         return DestinationStatus(
-            state=self.state,
-            since=self.since,
-            reason=self.reason,
+            state=self.health.state,
+            since=self.health.since,
+            reason=self.health.reason,
             destination=self.key,
             hops=tuple(host_text(hop) for hop in self.hops),
             connections=len(drain.connections) if drain is not None else 0,
             in_flight=drain.in_flight if drain is not None else 0,
+            capabilities=offered(self.health),
         )
 
     def stop(self) -> None:
         """Finish the transactions under way and begin nothing new."""
         self._stopping = True
-        self._cancel_idle_timer()
         if self._drain is not None:
             self._drain.stop()
         elif self._task is not None:
@@ -172,19 +164,15 @@ class Destination:
 
     def _start(self) -> None:
         if self._task is None and self._waiting and not self._stopping:
-            self._cancel_idle_timer()
             self._hurry.clear()
-            self._spawn(self._run(), looking=False)
-
-    def _spawn(self, work: Coroutine[Any, Any, None], *, looking: bool) -> None:
-        self._looking = looking
-        self._task = self._context.spawn(work)
-        # Not in the work itself, which never runs when it is cancelled before it has begun.
-        self._task.add_done_callback(self._ended)
+            self.health.backlog = True
+            self._task = self._context.spawn(self._run())
+            # Not in the work itself, which never runs when it is cancelled before it has begun.
+            self._task.add_done_callback(self._ended)
 
     def _ended(self, _task: asyncio.Task[None]) -> None:
         self._task = None
-        self._watch_idle()
+        self.health.nobody_waits()
         self._start()  # mail may have come in the moment of a cancellation
 
     async def _run(self) -> None:
@@ -231,17 +219,15 @@ class Destination:
         finally:
             self._drain = None
         if drain.failure is None:
-            self._proving = False
-            if self.state is not PrimaryState.UP:
-                self._become(PrimaryState.UP, f"{first.host} answers")
+            if self._tells(first.hop):
+                self.health.brought_home(f"{first.host} answers", self._context.clock())
         elif not drain.productive:
             # It takes connections but no mail: not to be asked again at once.
-            self._proving = True
             interval = self._context.jitter(self._context.settings.probe_interval)
             if not self._is_ours:
                 interval = self._until_next_probe()
             self._not_before = asyncio.get_running_loop().time() + interval
-            self._unreachable(drain.failure)
+            self._unreachable(drain.failure, barren=True)
 
     # Reaching a host
 
@@ -249,8 +235,9 @@ class Destination:
         """Try the hosts in their order; the first connection that comes about."""
         now = asyncio.get_running_loop().time()
         hops = tuple(sorted(self.hops, key=lambda hop: self._barren.get(hop, 0.0) > now))
-        if self.state is not PrimaryState.DOWN:
-            hops = tuple(h for h in hops if self._passed_over.get(h, 0.0) <= now) or hops
+        health, at = self.health, self._context.clock()
+        if health.state is not PrimaryState.DOWN:
+            hops = tuple(h for h in hops if not health.ailing(host_text(h), at)) or hops
             stagger = STAGGER
         else:
             interval = self._context.settings.probe_interval
@@ -261,7 +248,7 @@ class Destination:
             )
 
     def _pass_over(self, hop: NextHop, _error: ConnectionFailed) -> None:
-        self._passed_over[hop] = asyncio.get_running_loop().time() + PASS_OVER
+        self.health.host_failed(host_text(hop), self._context.clock())
 
     def _note_barren(self, hop: NextHop) -> None:
         self._barren[hop] = asyncio.get_running_loop().time() + PASS_OVER
@@ -281,80 +268,38 @@ class Destination:
         """Whether mail for a domain of ours goes here, or reports to strangers only."""
         return any(self._context.is_ours(lane.domain) for lane in self.lanes)
 
-    def _unreachable(self, reason: str) -> None:
-        if reason != "no answer" or self.state is not PrimaryState.DOWN:
-            self._become(PrimaryState.DOWN, reason)
+    def _tells(self, hop: NextHop) -> bool:
+        """Whether a host is the primary itself, or nearer to it than any other that we know."""
+        return not hop.intermediate or all(other.intermediate for other in self.hops)
+
+    def _unreachable(self, reason: str, *, barren: bool = False) -> None:
+        health = self.health
+        if reason == "no answer" and health.state is PrimaryState.DOWN:
+            reason = health.reason
+        health.down(reason, self._context.clock(), barren=barren)
 
     def _reached(self, connection: Connection) -> None:
-        self._passed_over.pop(connection.hop, None)
         self._failures = 0
-        self._idle_interval = self._context.settings.probe_interval
-        if self.state is PrimaryState.DOWN:
+        health = self.health
+        if health.state is PrimaryState.DOWN or health.returns != self._returns:
             self._pace.restart()
-            if not self._proving:
-                self._become(PrimaryState.RECOVERING, f"{connection.host} answers again")
-        elif self.state is PrimaryState.UNKNOWN:
-            self._become(PrimaryState.UP, f"{connection.host} answers")
+        if self._tells(connection.hop):
+            self._context.healths.reached(self.key, connection.host, connection.capabilities)
+        self._returns = health.returns
 
-    def _improved(self) -> None:
-        self._proving = False
-        if self.state is PrimaryState.DOWN:
-            self._become(PrimaryState.RECOVERING, "it takes mail again")
-        if self.state is PrimaryState.RECOVERING and self._pace.at_maximum:
-            self._become(PrimaryState.UP, "it bears the full pace")
+    def _improved(self, hop: NextHop) -> None:
+        if self._tells(hop):
+            health, now = self.health, self._context.clock()
+            health.took_mail(now)
+            if health.state is PrimaryState.RECOVERING and self._pace.at_maximum:
+                health.brought_home("it bears the full pace", now)
 
     def _caught_up(self) -> None:
-        if self.state is PrimaryState.RECOVERING:
-            self._become(PrimaryState.UP, "all that waited has been brought home")
+        if self.health.state is PrimaryState.RECOVERING:
+            self.health.brought_home("all that waited has been brought home", self._context.clock())
 
-    def _become(self, state: PrimaryState, reason: str) -> None:
-        self.reason = reason
-        if state is self.state:
-            return
-        before, self.state = self.state, state
-        self.since = self._context.clock()
-        self._context.emit(
-            PrimaryChanged(
-                time=self.since,
-                destination=self.key,
-                before=before.value,
-                after=state.value,
-                reason=reason,
-                domains=tuple(nsmallest(_NAMED, (lane.domain for lane in self.lanes))),
-            )
-        )
 
-    # Rare probes while no mail waits
-
-    def _watch_idle(self) -> None:
-        if self.state is not PrimaryState.DOWN or self._stopping or not self.lanes:
-            return
-        delay = self._context.jitter(self._idle_interval)
-        most = self._context.settings.idle_probe_interval
-        self._idle_interval = min(max(most, self._context.settings.probe_interval),
-                                  self._idle_interval * 2)  # fmt: skip
-        loop = asyncio.get_running_loop()
-        self._idle_timer = loop.call_later(delay, self._probe_idle)
-
-    def _cancel_idle_timer(self) -> None:
-        if self._idle_timer is not None:
-            self._idle_timer.cancel()
-            self._idle_timer = None
-
-    def _probe_idle(self) -> None:
-        self._idle_timer = None
-        if self._task is None and not self._stopping:
-            self._spawn(self._look(), looking=True)
-
-    async def _look(self) -> None:
-        """One probe that carries no mail."""
-        self._context.probing += 1
-        try:
-            connection = await self._walk()
-            self._pace.restart()
-            self._become(PrimaryState.UP, f"{connection.host} answers again")
-            await connection.quit()
-        except ConnectionFailed as error:
-            self._unreachable(str(error))
-        finally:
-            self._context.probing -= 1
+def offered(health: Health) -> tuple[str, ...]:
+    """What the hosts of a route offer, as EHLO would say it."""
+    together = health.offers.together
+    return words(together) if together is not None else ()

@@ -21,16 +21,19 @@ from functools import partial
 from typing import Any, TypeVar
 
 from tideover.config.model import Outbound
+from tideover.config.primaries import Health as HealthSettings
 from tideover.events.clock import now as wall_clock
 from tideover.events.delivery_records import DeliveryUnknown
 from tideover.events.event import EventSink
+from tideover.outbound.connection import host_text
 from tideover.outbound.context import PROBES, Context
-from tideover.outbound.destination import DestinationStatus
+from tideover.outbound.destination import DestinationStatus, offered
 from tideover.outbound.lane import Lane
 from tideover.outbound.ledger import LEASE, Ledger
 from tideover.outbound.routing import Routing
 from tideover.outbound.settle import RETRY, Settler
-from tideover.primary.interface import PrimaryState, Router
+from tideover.primary.healths import Healths, Held
+from tideover.primary.interface import PrimaryState, Route, Router
 from tideover.spool.interface import DomainHold, Filter, Spool, SpoolError, State
 
 _T = TypeVar("_T")
@@ -47,7 +50,7 @@ class Dispatcher:
     """Give it to a task as `run()`; tell it of new mail by `notify`.
 
     `grace` is how many seconds a stop waits for transactions under way. `tls` is None to never
-    use STARTTLS.
+    use STARTTLS. Without `healths`, no more is known of primaries than mail in hand finds out.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class Dispatcher:
         settings: Outbound,
         emit: EventSink,
         tls: ssl.SSLContext | None,
+        healths: Healths | None = None,
         grace: float = 8.0,
         clock: Callable[[], float] = wall_clock,
         chance: random.Random | None = None,
@@ -69,8 +73,11 @@ class Dispatcher:
         self._grace = grace
         self._lanes: dict[str, Lane] = {}
         self._ledger = Ledger()
+        self._healths = healths or Healths(HealthSettings(), _Lanes(self._lanes), emit, clock=clock)
+        self._healths.served.append(self._served)
         self._context = Context(
             spool=spool,
+            healths=self._healths,
             settler=Settler(spool, emit, clock),
             ledger=self._ledger,
             emit=emit,
@@ -141,40 +148,40 @@ class Dispatcher:
         if lane is None:
             lane = self._lanes[domain] = Lane(domain)
         before, lane.hold = lane.hold, hold
+        held = Held(hold.since, hold.reason) if hold is not None else None
+        self._healths.set_hold(domain, held)
         if hold is not None and before is None and lane.destination is not None:
             lane.destination.withdraw(lane)
         elif hold is None and before is not None and lane.mail:
             self._place(lane)
 
-    def status(self) -> Mapping[str, DestinationStatus]:
-        """How things stand for each domain that has had mail since the start."""
-        known = {d: d.status() for d in self._routing.destinations.values()}
-        return {
-            lane.domain: self._lane_status(
-                lane, known.get(lane.destination) if lane.destination is not None else None
-            )
-            for lane in self._lanes.values()
-        }
+    def way(self, domain: str) -> DestinationStatus:
+        """How things stand for a domain, also when it never had mail."""
+        lane = self._lanes.get(domain)
+        if lane is not None and (lane.destination is not None or lane.trouble is not None):
+            status = lane.destination.status() if lane.destination is not None else None
+            return self._lane_status(lane, status)
+        standing = self._healths.standing(domain)
+        route = self._healths.routes.known(domain)
+        return DestinationStatus(
+            state=standing.state,
+            since=standing.since,
+            reason=standing.reason,
+            destination=standing.key,
+            hops=tuple(host_text(hop) for hop in route.hops) if route is not None else (),
+            capabilities=offered(self._healths.of(standing.key)) if standing.key else (),
+        )
 
     def primary_up(self, domain: str) -> bool | None:
-        """Whether a domain's primary is up, as far as we know without asking it. Where no mail
-        waits its route is not asked for again, and may lead to another one by now: None.
+        """Whether a domain's primary is up, as far as we know without asking it. None where its
+        route is not known, or has run out, so that it may lead to another one by now.
         """
-        lane = self._lanes.get(domain)
-        if lane is None or lane.destination is None or lane.stale:
-            return None
-        return self.destination_up(lane.destination.key)
+        route = self._healths.routes.known(domain)
+        return self._healths.up(route.key) if route is not None else None
 
     def destination_up(self, key: str) -> bool | None:
         """Whether the destination of routes with this key is up, as far as we know."""
-        destination = self._routing.destinations.get(key)
-        match destination.state if destination is not None else None:
-            case PrimaryState.UP | PrimaryState.RECOVERING:
-                return True
-            case PrimaryState.DOWN:
-                return False
-            case _:
-                return None
+        return self._healths.up(key)
 
     def reconfigure(self, *, hostname: str, settings: Outbound, router: Router) -> None:
         """Go on with a new configuration: all routes are asked for again."""
@@ -280,6 +287,7 @@ class Dispatcher:
     async def _survey(self, now: float) -> None:
         """Compare what we think with what lies in the spool."""
         self._routing.sweep()
+        self._healths.sweep()
         began = asyncio.get_running_loop().time()
         seen = [(lane, lane.arrivals) for lane in self._lanes.values() if lane.mail]
         queued = {count.domain for count in await self._spool.counts() if count.queued}
@@ -345,6 +353,10 @@ class Dispatcher:
             except SpoolError:
                 await asyncio.sleep(RETRY)
 
+    def _served(self, key: str) -> Collection[str]:
+        destination = self._routing.destinations.get(key)
+        return [lane.domain for lane in destination.lanes] if destination is not None else ()
+
     def _lane_status(self, lane: Lane, status: DestinationStatus | None) -> DestinationStatus:
         if lane.hold is not None:
             return DestinationStatus(
@@ -358,3 +370,15 @@ class Dispatcher:
             since=0.0,
             reason=trouble.text if trouble is not None else "no route yet",
         )
+
+
+class _Lanes:
+    """The routes of domains that had mail since the start."""
+
+    def __init__(self, lanes: Mapping[str, Lane]) -> None:
+        self._lanes = lanes
+
+    def known(self, domain: str) -> Route | None:
+        """As `healths.Routes`."""
+        lane = self._lanes.get(domain)
+        return lane.route if lane is not None and not lane.stale else None

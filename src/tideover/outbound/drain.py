@@ -51,7 +51,7 @@ class Drain:
         troubles: Troubles,
         *,
         connect: Callable[[], Awaitable[Connection]],
-        improved: Callable[[], None],
+        improved: Callable[[NextHop], None],
         caught_up: Callable[[], None],
         barren: Callable[[NextHop], None],
     ) -> None:
@@ -289,7 +289,7 @@ class Drain:
                 self._strain(reason, connection.hop, productive=answered > 0)
                 return False
             answered += 1
-            self._improved()
+            self._improved(connection.hop)
             if not connection.usable():
                 return True
         return True

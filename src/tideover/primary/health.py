@@ -124,21 +124,7 @@ class Health:
         self.checked_at = now if began is None else began
         if self._ailing:
             self._ailing.pop(host, None)
-        if self._failures:
-            self._failures = 0
-        if self.state is PrimaryState.UP:
-            return
-        if not self._successes or self._is_apart(now):
-            self._successes += 1
-            self._counted_at = now
-        if self.state is PrimaryState.UNKNOWN:
-            self._become(PrimaryState.UP, f"{host} answers", now)
-        elif self.state is PrimaryState.DOWN and (self.barren or now < self._damped_until):
-            pass
-        elif self._successes >= self.terms.successes and not self.backlog:
-            self._become(PrimaryState.UP, f"{host} answers again", now)
-        elif self.state is PrimaryState.DOWN:
-            self._become(PrimaryState.RECOVERING, f"{host} answers again", now)
+        self._served(f"{host} answers", now)
 
     def host_failed(self, host: str, now: float) -> None:
         """This host gave no service; another may."""
@@ -172,13 +158,15 @@ class Health:
         self._damped_until = now + self._damping()
         self._become(PrimaryState.DOWN, reason, now)
 
-    def took_mail(self, host: str, now: float) -> None:
+    def took_mail(self, now: float) -> None:
         """A message got its answer."""
         self.barren = False
-        self.reached(host, now)
+        self.heard_at = self.checked_at = now
+        self._served("it takes mail", now)
 
     def brought_home(self, reason: str, now: float) -> None:
         """All that waited has gone home, or it bears all that we may give."""
+        self.barren = False
         if self.state is not PrimaryState.DOWN or now >= self._damped_until:
             self._become(PrimaryState.UP, reason, now)
 
@@ -194,6 +182,22 @@ class Health:
         self._ailing.clear()
 
     # Parts of the above
+
+    def _served(self, how: str, now: float) -> None:
+        self._failures = 0
+        if self.state is PrimaryState.UP:
+            return
+        if not self._successes or self._is_apart(now):
+            self._successes += 1
+            self._counted_at = now
+        if self.state is PrimaryState.UNKNOWN:
+            self._become(PrimaryState.UP, how, now)
+        elif self.state is PrimaryState.DOWN and (self.barren or now < self._damped_until):
+            pass
+        elif self._successes >= self.terms.successes and not self.backlog:
+            self._become(PrimaryState.UP, f"{how} again", now)
+        elif self.state is PrimaryState.DOWN:
+            self._become(PrimaryState.RECOVERING, f"{how} again", now)
 
     def _is_apart(self, now: float) -> bool:
         return not 0.0 <= now - self._counted_at < self.terms.apart

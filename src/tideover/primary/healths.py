@@ -45,7 +45,8 @@ class Healths:
 
     `checker` makes a check of a domain's primary, or joins one, and says whether it gave service;
     None when there is nothing to check. Until somebody sets it, `look` knows no more than
-    `standing`. `served` name the domains of a route, for events.
+    `standing`. `wanted` is told the key of a route that is to be checked soon. `served` name the
+    domains of a route.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Healths:
         clock: Callable[[], float] = wall_clock,
     ) -> None:
         self.checker: Callable[[str], Awaitable[bool | None]] | None = None
+        self.wanted: Callable[[str], None] = _ignore
         self.served: list[Callable[[str], Iterable[str]]] = []
         self.routes = routes
         self._emit = emit
@@ -129,9 +131,12 @@ class Healths:
         health = self._healths.get(key)
         if health is not None:
             now = self._clock()
+            was_failing = health.failing
             health.host_failed(host, now)
             if health.all_ail(now):
                 health.failed(reason, now)
+            if not was_failing:
+                self.wanted(key)
 
     # What else is known of a route
 
@@ -160,9 +165,22 @@ class Healths:
             health.offers.written_at = now
             self._store.put_offers(health.key, together, now)
 
-    def forget(self, key: str) -> None:
-        """No domain is routed there any more."""
-        self._healths.pop(key, None)
+    def up(self, key: str) -> bool | None:
+        """Whether the primary of a route is up, as far as is known."""
+        health = self._healths.get(key)
+        match health.state if health is not None else None:
+            case PrimaryState.UP | PrimaryState.RECOVERING:
+                return True
+            case PrimaryState.DOWN:
+                return False
+            case _:
+                return None
+
+    def sweep(self) -> None:
+        """Forget routes by which no domain goes any more."""
+        unused = [k for k in self._healths if not any(any(served(k)) for served in self.served)]
+        for key in unused:
+            del self._healths[key]
 
     def set_hold(self, domain: str, held: Held | None) -> None:
         """An operator stopped the mail of a domain, or lets it go on."""
@@ -189,6 +207,10 @@ class Healths:
                 domains=tuple(nsmallest(_NAMED, names)),
             )
         )
+
+
+def _ignore(_key: str) -> None:
+    pass
 
 
 def _terms(settings: Settings) -> Terms:

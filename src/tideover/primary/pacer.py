@@ -16,7 +16,8 @@ _IDLE: Final = 3600.0
 class Pacer:
     """Calls `look` with each planned domain when it is due; that returns when it is due again
     (Unix time), or None to drop it, and must not raise. `rate`: looks begun a second, at most;
-    `at_once`: looks under way. What is due later than that allows is late.
+    `at_once`: looks under way. What is due later than that allows is late. No domain is looked at
+    again within `least` seconds.
     """
 
     def __init__(
@@ -27,11 +28,13 @@ class Pacer:
         random: Random,
         rate: float,
         at_once: int,
+        least: float = 1.0,
     ) -> None:
         self._look = look
         self._clock = clock
         self._random = random
         self._rate = rate
+        self._least = least
         self._slots = asyncio.Semaphore(at_once)
         self._due: list[tuple[float, int, str]] = []
         self._number = count()
@@ -84,4 +87,4 @@ class Pacer:
             return
         now = self._clock()
         most = min(_MOST_JITTER, _JITTER * max(due - now, 0.0))
-        self.plan(domain, max(due, now + 1.0) + self._random.uniform(0.0, most))
+        self.plan(domain, max(due, now + self._least) + self._random.uniform(0.0, most))

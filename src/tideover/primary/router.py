@@ -40,7 +40,8 @@ _TOUCH: Final = 3600.0
 class ConfigRouter:
     """The `Router` of a configuration. Use it on one event loop.
 
-    `mx_port` is 25 but for tests. `store` None: nothing outlives a restart.
+    `mx_port` is 25 but for tests. `store` None: nothing outlives a restart. `on_route` is told each
+    route that was looked up for a domain of ours.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class ConfigRouter:
         has_address: Callable[[str], bool] = is_local,
         store: PrimaryStore | None = None,
     ) -> None:
+        self.on_route: Callable[[str, Route], None] | None = None
         self._config = config
         self._resolver = resolver
         self._sink = sink
@@ -166,6 +168,8 @@ class ConfigRouter:
         answer = memory.learn(look.found, now)
         if self._ours.get(domain) is not memory:
             return answer  # not ours, or not as it was when we asked
+        if self.on_route is not None and isinstance(answer, Route):
+            self.on_route(domain, answer)
         self._tell(domain, before, memory.good)
         if followed:
             self._keep_good(domain, before, memory, now)

@@ -15,7 +15,8 @@ class Standing(Struct, frozen=True, kw_only=True):
     `reason` for the operator. `doubt`: the state is unknown, its last check failed, or it is too
     old, so that who has to know must try. `capabilities`: what the primary last offered us, also
     while it is down; None when it never did. `checked_at`: when it last was found to be up (Unix
-    time, of the beginning of that check); 0.0: never.
+    time, of the beginning of that check); 0.0: never. `ailing`: those of its hosts that failed
+    lately, although others give service.
     """
 
     key: str | None
@@ -25,6 +26,7 @@ class Standing(Struct, frozen=True, kw_only=True):
     doubt: bool
     capabilities: Capabilities | None = None
     checked_at: float = 0.0
+    ailing: tuple[str, ...] = ()
 
     @property
     def may_be_up(self) -> bool:

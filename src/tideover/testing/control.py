@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -31,6 +31,10 @@ class FakeDestination(Struct, frozen=True, kw_only=True):
     reason: str = "connection refused"
     in_flight: int = 0
     hops: tuple[str, ...] = ("127.0.0.1:2526",)
+    capabilities: tuple[str, ...] = ()
+
+
+_NO_WAY = FakeDestination(state=PrimaryState.UNKNOWN, reason="no route yet", hops=())
 
 
 class FakeDispatcher:
@@ -41,9 +45,9 @@ class FakeDispatcher:
         self.calls: list[tuple[object, ...]] = []
         self._spool = spool
 
-    def status(self) -> Mapping[str, FakeDestination]:
+    def way(self, domain: str) -> FakeDestination:
         """What the test has put into `destinations`."""
-        return self.destinations
+        return self.destinations.get(domain, _NO_WAY)
 
     async def flush(self, domains: Collection[str] | None) -> int:
         """Release what is deferred."""
