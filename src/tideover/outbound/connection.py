@@ -340,12 +340,16 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The socket is full."""
         self._writable = self._loop.create_future()
+        if self._session.sending:
+            self._set_deadline(self._limit())
 
     def resume_writing(self) -> None:
         """The socket takes more."""
         if self._writable is not None and not self._writable.done():
             self._writable.set_result(None)
         self._writable = None
+        if self._session.sending:
+            self._deadline = self._loop.time() + self._limit()
 
     # Parts of the above
 
@@ -434,6 +438,8 @@ class Connection(asyncio.Protocol):
         if awaited is None:
             return math.inf
         if awaited is Command.BODY:
+            if self._session.sending and self._writable is None:
+                return math.inf  # it is the body that comes slowly
             if self._session.sending:
                 return min(DATA_BLOCK, settings.command_timeout)
             return settings.data_timeout
