@@ -134,6 +134,7 @@ class _Session(asyncio.Protocol):
         self._mail: str | None = None
         self._rcpts: list[str] = []
         self._chunks = bytearray()  # of a message that has not ended
+        self._whole = True  # none of them was refused
 
     # asyncio.Protocol
 
@@ -221,6 +222,7 @@ class _Session(asyncio.Protocol):
         self._mail = None
         self._rcpts = []
         self._chunks.clear()
+        self._whole = True
 
     async def _data(self) -> bool:
         self._buffer[:0] = b"\r\n"  # so that a dot on the first line is no special case
@@ -239,11 +241,17 @@ class _Session(asyncio.Protocol):
                 return False
         self._chunks += self._buffer[:size]
         del self._buffer[:size]
+        if not self._whole or not self._rcpts:  # RFC 3030 §2
+            return await self._react("BDAT", str(size), "503 5.5.1 RSET first")
         if not last:
-            return await self._react("BDAT", str(size), "250 2.0.0 ok")
+            self._whole = False
+            return await self._react("BDAT", str(size), "250 2.0.0 ok", self._chunk_taken)
         body = bytes(self._chunks)
         self._chunks.clear()
         return await self._take(body, bdat=True)
+
+    def _chunk_taken(self) -> None:
+        self._whole = True
 
     async def _take(self, body: bytes, *, bdat: bool) -> bool:
         captured = Captured(self._mail or "", self._rcpts, body, self._number, bdat)
