@@ -22,6 +22,10 @@ _RSET: Final = (Command.RSET, b"RSET\r\n")
 # Our line is not understood, or we have no right: that says nothing about the client.
 _OF_OURS: Final = frozenset((500, 501, 502, 503, 504, 530))
 
+# Of those: what we say of this client is not understood, as an IPv6 address by a Postfix without
+# IPv6. Of others we may tell all the same.
+_OF_THIS: Final = frozenset((501, 504))
+
 
 class Link(Protocol):
     """What is needed of a connection."""
@@ -51,10 +55,13 @@ class Speaker:
 
     `told`: how the server learnt of the client given last: "XCLIENT", "XFORWARD" or "". `preface`:
     lines of XFORWARD for the next transaction. `spent`: the server refused that client, so nothing
-    more may be said. `trouble`: its refusal of our right to tell, although it was offered.
+    more may be said. `trouble`: its refusal to be told although it offered it, which says nothing
+    about a client.
     """
 
-    __slots__ = ("_forwards", "_hostname", "_said", "preface", "spent", "told", "trouble")
+    __slots__ = (
+        "_forwards", "_hostname", "_said", "_tells", "preface", "spent", "told", "trouble",
+    )  # fmt: skip
 
     def __init__(self, hostname: str) -> None:
         self.told = ""
@@ -63,6 +70,7 @@ class Speaker:
         self.trouble: Reply | None = None
         self._hostname = hostname
         self._said: Identity | None = None  # by XCLIENT
+        self._tells = True
         self._forwards = True
 
     def may_tell(self, link: Link, client: Client | None, *, name: str | None = None) -> bool:
@@ -91,7 +99,7 @@ class Speaker:
         if self._said is not None and identity == self._said:
             return None
         self.told = ""
-        if identity is not None and self.trouble is None:
+        if identity is not None and self._tells:
             line = xclient_line(identity, link.capabilities.xclient)
             if line is not None:
                 return await self._xclient(link, identity, line, pipelined=pipelined)
@@ -119,6 +127,7 @@ class Speaker:
             self.spent = True
             return reply
         self.trouble = reply
+        self._tells = reply.code in _OF_THIS
         if self._said is not None:
             self.spent = True
             raise WrongClient(f"the server takes us for another client: {reply}")
@@ -140,7 +149,7 @@ class Speaker:
         return None
 
     def _no_forwarding(self, reply: Reply) -> None:
-        self._forwards = False
+        self._forwards = reply.code in _OF_THIS
         self.trouble = self.trouble or reply
         self.told = ""
         self.preface = ()

@@ -94,9 +94,7 @@ def test_its_word_on_the_client_is_the_answer(stage: str, code: int) -> None:
     assert speaker.trouble is None
 
 
-@pytest.mark.parametrize(
-    "reply", [NO_RIGHT, Reply(501, "5.5.4", ("Bad",)), Reply(502, None, ("",))]
-)
+@pytest.mark.parametrize("reply", [NO_RIGHT, Reply(502, None, ("",))])
 def test_a_right_that_fails_is_no_word_on_the_client(reply: Reply) -> None:
     speaker, server = Speaker("us.example"), Server(BOTH, XCLIENT=reply)
     for _ in range(2):
@@ -104,6 +102,18 @@ def test_a_right_that_fails_is_no_word_on_the_client(reply: Reply) -> None:
         assert speaker.told == "XFORWARD"
     assert speaker.trouble == reply
     assert [line.split()[0] for line in server.said] == ["XCLIENT", "XFORWARD", "XFORWARD"]
+
+
+def test_one_client_that_it_does_not_understand_does_not_silence_the_others() -> None:
+    bad = Reply(501, "5.5.4", ("Bad ADDR syntax: IPV6:2001:db8::1",))
+    for capabilities, verb in ((XCLIENT, "XCLIENT"), (XFORWARD, "XFORWARD")):
+        speaker, server = Speaker("us.example"), Server(capabilities, **{verb: bad})
+        assert tell(speaker, server, client("2001:db8::1")) is None
+        assert speaker.told == ""
+        assert speaker.trouble == bad
+        server.replies[verb] = BANNER
+        assert tell(speaker, server, client()) is None
+        assert speaker.told == verb
 
 
 def test_xforward_is_said_before_each_transaction_but_not_for_mail_of_our_own() -> None:
