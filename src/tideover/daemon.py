@@ -22,6 +22,7 @@ from tideover.control.offline import SPOOL
 from tideover.control.server import ControlServer
 from tideover.control.service import Service
 from tideover.dns.resolver import DnsError, DnsResolver
+from tideover.doorway import Doorway
 from tideover.events.console_log import ConsoleLog
 from tideover.events.domain_records import DomainFilesBroken
 from tideover.events.event import Event
@@ -148,6 +149,10 @@ class Daemon:
         self._discovery.adopt(self.config)
         self.mx = Watch(self.config, self._router, store, emit)
         self._healths = Healths(self.config.health, self._router, emit, store=store)
+        self._health_watch = HealthWatch(
+            self.config, self._router, self._healths, Checker(self.config, self._tls), emit
+        )
+        self._healths = Healths(self.config.health, self._router, emit, store=store)
         checker = Checker(self.config, self._tls)
         self._health = HealthWatch(self.config, self._router, self._healths, checker, emit)
 
@@ -181,6 +186,15 @@ class Daemon:
     async def _open_inbound(self, prepared: Prepared, stack: AsyncExitStack) -> None:
         config, emit = self.config, self._emit
         make_chain = await ChainMaker.open(config, self._is_ours, emit, stack)
+        self._doorway = await Doorway.open(
+            config,
+            self._router,
+            self._healths,
+            make_chain.memory,
+            tls=self._tls,
+            emit=emit,
+            stack=stack,
+        )
         self._house = House(
             config=config,
             certificate=prepared.certificate,
@@ -192,6 +206,7 @@ class Daemon:
             on_accepted=self._accepted,
             clock=time.time,
             make_chain=make_chain,
+            gate=self._doorway.gate,
         )
         self._listeners = Listeners(self._house)
 
@@ -271,6 +286,8 @@ class Daemon:
                     self.dispatcher.run(),
                     self._aging.run(),
                     self._knowledge.run(),
+                    self._health_watch.run(),
+                    self._doorway.run(self._house),
                     self.mx.run(),
                     self._health.run(),
                     self._discovery.run(),
