@@ -235,7 +235,7 @@ class Asker:
         import httpx  # 50 ms that only those with an agent need
 
         if self._tls is None:
-            self._tls = await asyncio.to_thread(httpx.create_ssl_context)
+            self._tls = await asyncio.to_thread(_context)
         if self._client is None:
             # each question is bounded by `agent_timeout` as a whole
             self._client = httpx.AsyncClient(
@@ -254,6 +254,13 @@ class Asker:
                 raise AgentError("there is no key to ask with: set [cut_off] key_file")
             self._key = await asyncio.to_thread(private_key, path)
         return self._key
+
+
+def _context() -> ssl.SSLContext:
+    """TLS as httpx does it by default. Blocks."""
+    import httpx
+
+    return httpx.create_ssl_context()
 
 
 def _checked(reply: Sealed, agent: Agent, question: Question) -> Answer:

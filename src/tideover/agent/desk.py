@@ -69,7 +69,14 @@ class Desk:
         self._told: dict[tuple[str, str], float] = {}
 
     async def answer(self, sealed: Sealed) -> Sealed | Refusal:
-        """The signed answer, or why there is none."""
+        """The signed answer, or why there is none. Never raises."""
+        try:
+            return await self._answer(sealed)
+        except Exception as error:  # a bug that one question sets off must not end the agent
+            self._tell("", f"a bug, please report it: {type(error).__name__}: {error}")
+            return Refusal(500, "in trouble")
+
+    async def _answer(self, sealed: Sealed) -> Sealed | Refusal:
         try:
             asker = asker_of(sealed.body)
             name = self._names.get(asker)
@@ -84,8 +91,7 @@ class Desk:
         address = parse_address(question.address)
         if refusal is None and (address is None or not self._may_ask(address)):
             refusal = Refusal(422, "no address that may be asked for")
-        if refusal is not None or address is None:
-            refusal = refusal or _STRANGER
+        if refusal is not None:
             self._tell(name, refusal.text)
             return refusal
         return await self._find(name, question, str(address))

@@ -1,9 +1,12 @@
 """The agent's HTTP (RFC 9112): one POST a connection, everything bounded, h11 as the grammar."""
 
 import asyncio
+import socket
 import ssl
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 import h11
@@ -13,11 +16,15 @@ from tideover.agent.protocol import LARGEST, PATH, SIGNATURE, Sealed
 
 MOST: Final = 128
 """Connections at once."""
+MOST_OF_ONE: Final = 64
+"""Connections at once from one address."""
 REQUEST_TIMEOUT: Final = 10.0
 """Seconds until a request is there, whole; the TLS handshake has as many."""
 _ANSWER_TIMEOUT: Final = 60.0
 _HEAD: Final = 8192
 _PIECE: Final = 4096
+_CLOSING: Final = 2.0
+_ACCEPT_RETRY: Final = 0.5
 
 Answering = Callable[[Sealed], Awaitable[Sealed | Refusal]]
 
@@ -27,33 +34,75 @@ class HttpServer:
 
     def __init__(self, answer: Answering) -> None:
         self._answer = answer
-        self._server: asyncio.Server | None = None
-        self._open = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._by_address: Counter[str] = Counter()
+        self._accepting: asyncio.Task[None] | None = None
+        self._listener: socket.socket | None = None
+        self._tls: ssl.SSLContext | None = None
 
-    async def start(self, listener: object, tls: ssl.SSLContext | None) -> None:
+    def start(self, listener: socket.socket, tls: ssl.SSLContext | None) -> None:
         """Accept on a bound socket."""
-        self._server = await asyncio.start_server(
-            self._serve,
-            sock=listener,  # type: ignore[call-overload, arg-type, unused-ignore]
-            ssl=tls,
-            ssl_handshake_timeout=REQUEST_TIMEOUT if tls is not None else None,
-            limit=_HEAD,
-        )
+        listener.setblocking(False)
+        self._listener, self._tls = listener, tls
+        self._accepting = asyncio.create_task(self._accept(listener))
 
     async def close(self) -> None:
         """Accept no more, and end what is under way."""
-        if self._server is not None:
-            self._server.close()
+        left = [*self._tasks, *([self._accepting] if self._accepting is not None else [])]
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        if self._listener is not None:
+            self._listener.close()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._open += 1
+    async def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, peer = await loop.sock_accept(listener)
+            except OSError:  # out of descriptors, or it was gone at once
+                await asyncio.sleep(_ACCEPT_RETRY)
+                continue
+            address = str(peer[0])
+            if len(self._tasks) >= MOST or self._by_address[address] >= MOST_OF_ONE:
+                connection.close()
+                continue
+            self._by_address[address] += 1
+            task = asyncio.create_task(self._serve(connection))
+            self._tasks.add(task)
+            task.add_done_callback(partial(self._gone, address))
+
+    def _gone(self, address: str, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._by_address[address] -= 1
+        if not self._by_address[address]:
+            del self._by_address[address]
+
+    async def _serve(self, connection: socket.socket) -> None:
+        """Serve one connection to its end, which comes in any case."""
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(_HEAD)
+        protocol = asyncio.StreamReaderProtocol(reader)
+        transport: asyncio.Transport | None = None
         try:
-            if self._open <= MOST:
-                with suppress(OSError, TimeoutError, h11.ProtocolError):
-                    await _converse(reader, writer, self._answer)
+            with suppress(OSError, TimeoutError, h11.ProtocolError):  # ssl.SSLError is an OSError
+                transport, _ = await loop.connect_accepted_socket(
+                    lambda: protocol,
+                    connection,
+                    ssl=self._tls,
+                    ssl_handshake_timeout=None if self._tls is None else REQUEST_TIMEOUT,
+                    ssl_shutdown_timeout=None if self._tls is None else _CLOSING,
+                )
+                writer = asyncio.StreamWriter(transport, protocol, reader, loop)
+                await _converse(reader, writer, self._answer)
+                writer.close()
+                async with asyncio.timeout(_CLOSING):
+                    await writer.wait_closed()
         finally:
-            self._open -= 1
-            writer.transport.abort() if writer.transport.get_write_buffer_size() else writer.close()
+            if transport is not None:
+                transport.abort()
+            else:
+                connection.close()
 
 
 async def _converse(

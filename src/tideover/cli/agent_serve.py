@@ -16,6 +16,8 @@ from tideover.cli.trouble import WRONG, Problem
 if TYPE_CHECKING:
     from socket import socket
 
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
     from tideover.agent.echo import Echoes
     from tideover.config.agent import Agent
     from tideover.events.event import Event, EventSink
@@ -55,17 +57,22 @@ def agent_serve(config: Path, log_format: str) -> None:
     from tideover.privileges import PrivilegeError, drop
 
     settings = load_agent(config)
-    emit = _Log(settings.log_level, log_format)
+    early: list[Event] = []
     try:
         key = private_key(settings.key_file)
         certificate = None
         if settings.tls_certificate is not None:
-            certificate = Certificate(settings.tls_certificate, settings.tls_key, emit)
+            certificate = Certificate(settings.tls_certificate, settings.tls_key, early.append)
         listener = bind([settings.listen])[0]
         echoes = Echoes.open()
         drop(settings.user)
     except (AgentKeyError, CertificateError, ListenError, PrivilegeError) as error:
         raise Problem(str(error), WRONG) from None
+    emit = _Log(settings.log_level, log_format)
+    for event in early:
+        emit(event)
+    if certificate is not None:
+        certificate.sink = emit
     try:
         asyncio.run(_run(settings, key, certificate, listener, echoes, emit))
     finally:
@@ -95,14 +102,12 @@ class _Log:
 
 async def _run(
     settings: "Agent",
-    key: object,
+    key: "Ed25519PrivateKey",
     certificate: "Certificate | None",
     listener: "socket",
     echoes: "Echoes",
     emit: "EventSink",
 ) -> None:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
     from tideover import __version__
     from tideover.agent.desk import Desk
     from tideover.agent.http import HttpServer
@@ -110,15 +115,13 @@ async def _run(
     from tideover.agent.reach import Reach
     from tideover.events.agent_records import AgentStarted, AgentStopped
 
-    if not isinstance(key, Ed25519PrivateKey):
-        raise TypeError("no private key")
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     echoes.attach()
     reach = Reach(echoes, timeout=settings.timeout, hops=settings.max_hops, keep=settings.keep)
     server = HttpServer(Desk(settings, key, reach, emit, time.time).answer)
-    await server.start(listener, None if certificate is None else _always_fresh(certificate))
+    server.start(listener, None if certificate is None else _always_fresh(certificate))
     names = listener.getsockname()
     listen = f"[{names[0]}]:{names[1]}" if ":" in names[0] else f"{names[0]}:{names[1]}"
     emit(
