@@ -10,6 +10,7 @@ from tideover.events import (
     client_records,
     delivery_records,
     domain_records,
+    handover_records,
     pass_records,
     policy_records,
     recipient_records,
@@ -26,6 +27,7 @@ _MODULES = (
     agent_records,
     client_records,
     pass_records,
+    handover_records,
     policy_records,
     trap_records,
 )

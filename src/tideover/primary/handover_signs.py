@@ -82,7 +82,8 @@ _HEAD: Final = re.compile(r"([245]\d\d)[ -](?:([245]\.\d{1,3}\.\d{1,3})(?:\s|$))
 # found anywhere stand with their end ($) or code.
 _WORDS: Final[tuple[tuple[Sign, re.Pattern[str]], ...]] = (
     (NO_RELAY, re.compile(
-        r"relay(ing)? access denied|relay(ing)?( to)? (is )?(not (permitted|allowed)|denied|prohibited)"
+        r"relay(ing)? access denied"
+        r"|relay(ing)?( to)? (is )?(not (permitted|allowed)|denied|prohibited)"
         r"|unable to relay|(does|do|will) not relay|we do ?n.t relay|relay rejected"
         r"|not a permitted relay|list of (allowed )?rcpthosts|i cannot deliver mail for"
         r"|tenantattribution|no relay(ing)? (allowed|permitted)|not authorized to relay"

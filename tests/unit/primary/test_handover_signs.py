@@ -36,7 +36,7 @@ SAID = {
     ],
     "blocked": [
         (
-            "554 5.7.1 Service unavailable; Client host [192.0.2.10] blocked using zen.spamhaus.org; "
+            "554 5.7.1 Service unavailable; Client host [192.0.2.1] blocked using sbl.spamhaus.org; "
             "https://www.spamhaus.org/query/ip/192.0.2.10"
         ),
         "550 5.7.1 Service unavailable, Client host [192.0.2.10] blocked using Spamhaus. S3140",
@@ -63,7 +63,7 @@ SAID = {
         "451 4.7.500 Server busy. Please try again later from [192.0.2.10]. (S77714)",
         "452 4.4.5 Rate limit exceeded, try again later.",
         (
-            "421 4.7.28 Our system has detected an unusual rate of unsolicited mail originating from "
+            "421 4.7.28 Our system has detected an unusual rate of unsolicited mail coming from "
             "your IP address."
         ),
         "451 Sender rate overlimit - 120.3 / 1h",
@@ -87,7 +87,7 @@ SAID = {
     ],
     "spf": [
         (
-            "550 5.7.23 <user@example.com>: Recipient address rejected: Message rejected due to: SPF "
+            "550 5.7.23 <user@example.com>: Recipient address rejected: rejected due to: SPF "
             "fail - not authorized. Please see http://www.openspf.net/Why?s=mfrom;id=a@example.net"
         ),
         (
@@ -102,11 +102,11 @@ SAID = {
     "dmarc": [
         "550 5.7.1 rejected by DMARC policy for example.net",
         (
-            "550 5.7.509 Access denied, sending domain example.net does not pass DMARC verification "
+            "550 5.7.509 Access denied, sending domain example.net fails DMARC verification "
             "and has a DMARC policy of reject"
         ),
         (
-            "550 5.7.26 Unauthenticated email from example.net is not accepted due to domain's DMARC "
+            "550 5.7.26 Unauthenticated email from example.net is not accepted due to its DMARC "
             "policy."
         ),
         "554 5.7.1 Email rejected per DMARC policy.",
