@@ -72,6 +72,7 @@ class HealthWatch:
         self._planned: set[str] = set()
         self._seen: dict[str, _Seen] = {}
         self._looks = asyncio.Semaphore(LOOKS)
+        self._due = asyncio.Semaphore(AT_ONCE)
         chance = random or Random()  # noqa: S311 - spreads load, keeps no secret
         self._pacer = Pacer(
             self._look,
@@ -126,8 +127,7 @@ class HealthWatch:
                 loop = asyncio.get_running_loop()
                 if seen.check is None and loop.time() - seen.ended < _RECENT:
                     return seen.served
-                async with self._looks:
-                    return await self._check(route, domain)
+                return await self._check(route, domain, self._looks)
         except TimeoutError:
             return False
         except Exception as error:  # who looks must get an answer
@@ -159,7 +159,7 @@ class HealthWatch:
                 return now  # another domain, if any
             if not _primaries(route):
                 return now + _AGAIN
-            await self._check(route, domain)
+            await self._check(route, domain, self._due)
         except Exception as error:  # a bug that one sets off must not end all others
             self._tell_bug(domain, error)
             return now + _AGAIN
@@ -211,34 +211,43 @@ class HealthWatch:
             self._seen = {k: seen for k, seen in self._seen.items() if seen.check is not None}
         return self._seen.setdefault(key, _Seen())
 
-    async def _check(self, route: Route, domain: str) -> bool:
+    async def _check(self, route: Route, domain: str, slots: asyncio.Semaphore) -> bool:
+        """Join the check that is under way, or begin one when there is a slot."""
         seen = self._seen_of(route.key)
         if seen.check is None:
-            seen.check = asyncio.ensure_future(self._make(route, domain, seen))
+            seen.check = asyncio.ensure_future(self._make(route, domain, seen, slots))
+        # One who gives up must not end the check for the others.
         return await asyncio.shield(seen.check)
 
-    async def _make(self, route: Route, domain: str, seen: "_Seen") -> bool:
+    async def _make(
+        self, route: Route, domain: str, seen: "_Seen", slots: asyncio.Semaphore
+    ) -> bool:
+        try:
+            async with slots:
+                seen.served = await self._make_now(route, domain, seen)
+        finally:
+            seen.check = None
+            seen.ended = asyncio.get_running_loop().time()
+        return seen.served
+
+    async def _make_now(self, route: Route, domain: str, seen: "_Seen") -> bool:
         health = self._healths.of(route.key)
         began, started = self._clock(), asyncio.get_running_loop().time()
         interval = self._config.outbound.probe_interval
         seen.next_at = began + min(1.0, interval)
         up = health.state is PrimaryState.UP
         secure = not (up and started - seen.secured < SECURED)
-        try:
-            check = await self._checker.check(
-                seen.turn(_primaries(route)),
-                domain,
-                patience=self._config.health.timeout if up else max(HASTE, interval),
-                secure=secure,
-                failed=lambda host: health.host_failed(host, self._clock()),
-            )
-            seen.served = self._note(health, check, began)
-            if secure and seen.served:
-                seen.secured = started
-        finally:
-            seen.check = None
-            seen.ended = asyncio.get_running_loop().time()
-        return seen.served
+        check = await self._checker.check(
+            seen.turn(_primaries(route)),
+            domain,
+            patience=self._config.health.timeout if up else max(HASTE, interval),
+            secure=secure,
+            failed=lambda host: health.host_failed(host, self._clock()),
+        )
+        served = self._note(self._healths.of(route.key), check, began)
+        if secure and served:
+            seen.secured = started
+        return served
 
     def _note(self, health: Health, check: Check, began: float) -> bool:
         now = self._clock()
