@@ -70,7 +70,7 @@ class BetterHosts:
     def _trouble(self, domain: str) -> str:
         """Why the domain's primary is not known to be up, "" when it is."""
         standing = self._standings.standing(domain)
-        if standing.state is not PrimaryState.UP or standing.doubt:
+        if standing.state is not PrimaryState.UP or standing.doubt or standing.ailing:
             return f"{domain}: {_told(standing)}"
         at = standing.checked_at
         self._since = at if self._since is None else min(self._since, at)
@@ -78,5 +78,7 @@ class BetterHosts:
 
 
 def _told(standing: Standing) -> str:
+    if standing.ailing:
+        return f"not all hosts are up ({', '.join(standing.ailing)})"
     state = "in doubt" if standing.state is PrimaryState.UP else str(standing.state)
     return f"{state} ({standing.reason})" if standing.reason else state

@@ -14,7 +14,7 @@ NFT_SETS: Final = ("trap4", "trap6")
 _TTL: Final = 300
 _STRONG: Final = "127.0.0.2"  # RFC 5782 §2.1
 _WEAK: Final = "127.0.0.3"
-_TEST: Final = ("2.0.0.127", ".".join("2000007f" + "ffff" + 20 * "0"))  # RFC 5782 §5
+_TEST: Final = ("2.0.0.127", ".".join("200000f7ffff" + 20 * "0"))  # RFC 5782 §5
 _A_COMMAND: Final = 500
 _REST: Final = 16
 """Nibbles behind an IPv6 /64."""

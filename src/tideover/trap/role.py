@@ -22,6 +22,8 @@ from tideover.trap.holding import Holding
 
 _STEP: Final = 0.25  # seconds between two looks at what is known of the better hosts
 _RETRY: Final = 10.0
+_TURNS: Final = 2
+"""Checks of a route that are waited for beyond the first: as many hosts as most have."""
 
 
 class TrapState(Struct, frozen=True, kw_only=True):
@@ -148,7 +150,8 @@ class TrapRole:
             self._up_since = self._clock()
         if not self._open:
             self._listen()
-        self.catch.confirm(seen.since)
+        # the hosts of a route are checked in turn
+        self.catch.confirm(seen.since - _TURNS * self._config.health.check_interval)
 
     def _silence(self, reason: str) -> None:
         self._reason, self._up_since = reason, None
