@@ -47,6 +47,7 @@ from tideover.outbound.transport import opportunistic_context
 from tideover.outbound.watch import HealthWatch
 from tideover.policy.making import ChainMaker
 from tideover.primary.discovery import Discovery
+from tideover.primary.handover_watch import HandoverWatch
 from tideover.primary.healths import Healths
 from tideover.primary.router import ConfigRouter
 from tideover.primary.store import PrimaryStore
@@ -54,6 +55,7 @@ from tideover.primary.watch import Watch
 from tideover.recipients.directory import DirectoryTable
 from tideover.recipients.domain_list import DomainList
 from tideover.recipients.report import Refreshed, SourceStatus
+from tideover.smtp.capabilities import Capabilities
 from tideover.spool.sqlite import SqliteSpool, open_spool
 
 # A stop is over within 10 s: this long for bodies under way, a little more for deliveries.
@@ -157,6 +159,8 @@ class Daemon:
         self._health = HealthWatch(self.config, self._router, self._healths, checker, emit)
 
     def _open_outbound(self) -> None:
+        self.handover = HandoverWatch(self._emit, self._offered)
+        self._stream.add(self.handover)
         self.dispatcher = Dispatcher(
             self.spool,
             self._router,
@@ -227,6 +231,9 @@ class Daemon:
         for domain in domains:
             self.dispatcher.notify(domain)
             self._discovery.used(domain)
+
+    def _offered(self, domain: str) -> Capabilities | None:
+        return self._healths.standing(domain).capabilities
 
     def _is_ours(self, domain: str) -> bool:
         return domain in self.config.domains

@@ -10,7 +10,7 @@ from tideover.cli import output
 from tideover.config.values import source_kind
 
 if TYPE_CHECKING:
-    from tideover.control.protocol import DomainInfo, MxInfo
+    from tideover.control.protocol import DomainInfo, HandoverInfo, MxInfo
     from tideover.recipients.report import SourceStatus
 
 
@@ -31,6 +31,18 @@ def print_details(row: "DomainInfo") -> None:
     if row.mx is not None:
         click.echo()
         _print_mx(row.mx, now)
+    if row.handover is not None:
+        click.echo()
+        _print_handover(row.handover, now)
+
+
+def _print_handover(handover: "HandoverInfo", now: float) -> None:
+    click.echo(output.printable(f"Handover: {handover.text}: {handover.cure}"))
+    age = output.age(now - handover.latest)
+    replies = "1 reply" if handover.count == 1 else f"{handover.count} replies"
+    click.echo(
+        output.printable(f"  {replies}, the last {age} ago: {handover.host}: {handover.reply}")
+    )
 
 
 def _source(status: "SourceStatus", now: float) -> tuple[str, ...]:

@@ -68,7 +68,17 @@ def _fields(row: "DomainInfo") -> dict[str, Any]:
         "oldest": output.iso(row.oldest),
         "sources": sources,
         "mx": _mx_fields(row),
+        "handover": _handover_fields(row),
     }
+
+
+def _handover_fields(row: "DomainInfo") -> dict[str, Any] | None:
+    from tideover.cli import output
+
+    if row.handover is None:
+        return None
+    times = {"since": output.iso(row.handover.since), "latest": output.iso(row.handover.latest)}
+    return _values(row.handover) | times
 
 
 def _source_fields(status: Any) -> dict[str, Any]:  # noqa: ANN401 - a Struct
@@ -159,6 +169,7 @@ def _counts(words: Sequence[str]) -> dict[str, int]:
 
 
 def _reason(row: "DomainInfo") -> str:
-    """Why the primary stands as it does, and what is wrong with the MX set."""
+    """Why the primary stands as it does, what is wrong with the MX set and with the handover."""
     alarm = row.mx.alarm if row.mx is not None else None
-    return "; ".join(filter(None, (row.reason, alarm)))
+    handover = f"handover: {row.handover.text}" if row.handover is not None else None
+    return "; ".join(filter(None, (row.reason, alarm, handover, row.hint)))

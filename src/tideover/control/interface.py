@@ -6,6 +6,7 @@ from typing import Protocol
 from tideover.config.directory import DomainFiles
 from tideover.config.model import Config
 from tideover.message.envelope import QueueId
+from tideover.primary.handover_watch import Handover
 from tideover.primary.interface import PrimaryState
 from tideover.recipients.interface import Directory
 from tideover.recipients.report import Explanation, Refreshed, SourceStatus
@@ -175,6 +176,14 @@ class MxWatch(Protocol):
         ...
 
 
+class Handovers(Protocol):
+    """What primaries' replies say of how we were handed over to them."""
+
+    def trouble(self, domain: str) -> Handover | None:
+        """What is wrong with a domain's (A-labels), or None."""
+        ...
+
+
 class Queue(Protocol):
     """The part of a spool that reading needs; see `tideover.spool.interface.Spool`."""
 
@@ -233,6 +242,11 @@ class House(Protocol):
     @property
     def mx(self) -> MxWatch | None:
         """The MX sets."""
+        ...
+
+    @property
+    def handover(self) -> Handovers | None:
+        """What primaries were not told of us."""
         ...
 
     @property

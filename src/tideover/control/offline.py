@@ -16,7 +16,7 @@ from tideover.config.load import Loaded
 from tideover.config.model import Config
 from tideover.control import reading
 from tideover.control.client import RefusedError
-from tideover.control.interface import Dispatcher, MxWatch, Queue
+from tideover.control.interface import Dispatcher, Handovers, MxWatch, Queue
 from tideover.control.pages import Page, own_domain
 from tideover.control.protocol import Failure, Item, Lookup, ReadRequest, Recipients, Status
 from tideover.events.event import Event
@@ -68,6 +68,7 @@ class IdleHouse:
 
     dispatcher: Dispatcher | None = None
     mx: MxWatch | None = None
+    handover: Handovers | None = None
     started: float | None = None
 
     def __init__(

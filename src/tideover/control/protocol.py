@@ -204,9 +204,25 @@ class MxInfo(Struct, frozen=True, kw_only=True):
     history: tuple[MxChangeInfo, ...] = ()
 
 
+class HandoverInfo(Struct, frozen=True, kw_only=True):
+    """What a primary's replies say that it was not told of us: a word, a sentence, the cure; the
+    latest reply of that kind, and how many there were since.
+    """
+
+    keyword: str
+    text: str
+    cure: str
+    host: str
+    reply: str
+    since: float
+    latest: float
+    count: int
+
+
 class DomainInfo(Struct, frozen=True, kw_only=True, tag="domain"):
     """One domain. `queued` counts all recipients on their way: queued, leased and deferred.
     `sources` is None where nobody looked at them: of all domains, while the daemon does not run.
+    `hint` is what is worth knowing of a primary that is up.
     """
 
     domain: str
@@ -224,6 +240,8 @@ class DomainInfo(Struct, frozen=True, kw_only=True, tag="domain"):
     oldest: float | None = None
     sources: tuple[SourceStatus, ...] | None = None
     mx: MxInfo | None = None
+    handover: HandoverInfo | None = None
+    hint: str = ""
 
 
 class RecipientInfo(Struct, frozen=True, kw_only=True):

@@ -12,10 +12,12 @@ from tideover.control.protocol import (
     DaemonInfo,
     DomainInfo,
     Failure,
+    HandoverInfo,
     MxChangeInfo,
     MxInfo,
     Status,
 )
+from tideover.primary.handover_signs import hint
 from tideover.primary.interface import PrimaryState
 from tideover.spool.interface import DomainCount, DomainHold
 
@@ -84,7 +86,25 @@ def _domain_info(
         oldest=count.oldest,
         sources=None if house.directory is None else tuple(house.directory.sources(name)),
         mx=mx,
+        handover=_handover(house, name),
+        hint=_hint(house, name, state, () if way is None else way.capabilities),
     )
+
+
+def _handover(house: House, name: str) -> HandoverInfo | None:
+    trouble = house.handover.trouble(name) if house.handover is not None else None
+    if trouble is None:
+        return None
+    return HandoverInfo(
+        keyword=trouble.sign.keyword, text=trouble.sign.text, cure=trouble.sign.cure,
+        host=trouble.host, reply=trouble.reply, since=trouble.since, latest=trouble.latest,
+        count=trouble.count,
+    )  # fmt: skip
+
+
+def _hint(house: House, name: str, state: PrimaryState, offered: tuple[str, ...]) -> str:
+    settings = house.config.domains.get(name)
+    return hint(offered, settings.when_primary_up) if settings and state is PrimaryState.UP else ""
 
 
 def _broken(files: DomainFiles | None) -> tuple[str, ...]:

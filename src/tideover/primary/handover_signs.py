@@ -9,9 +9,12 @@ Words of users are no evidence: addresses are taken out before anything is looke
 """
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 from msgspec import Struct
+
+from tideover.config.model import WhenPrimaryUp
 
 MAX_LOOKED_AT: Final = 2000
 """Characters of a reply; the text of a whole reply is longer only by intent."""
@@ -157,3 +160,17 @@ def _sign(code: str, words: str) -> Sign | None:
             return None
         return sign
     return None
+
+
+def hint(offered: Sequence[str], posture: WhenPrimaryUp) -> str:
+    """What is worth knowing of a primary that is up, "" for most: no alarm. `offered` is what it
+    last said to EHLO, a line each; nothing of it is known yet: ().
+    """
+    knows = any(line.split(" ", 1)[0].upper() == "XCLIENT" for line in offered)
+    if not offered or knows:
+        return ""
+    if posture is WhenPrimaryUp.AUTO:
+        return "no XCLIENT: clients are deferred (`tideover handover`)"
+    if posture is WhenPrimaryUp.PASS_THROUGH:
+        return "no XCLIENT: it takes us for the client (`tideover handover`)"
+    return ""

@@ -16,6 +16,7 @@ from tideover.control.server import ControlServer
 from tideover.control.service import Service
 from tideover.events.event import Event
 from tideover.message.envelope import Client, Envelope, NewMessage, QueueId, Recipient, SessionId
+from tideover.primary.handover_watch import Handover
 from tideover.primary.interface import PrimaryState
 from tideover.recipients.interface import Confidence, Finding, Verdict
 from tideover.recipients.report import Explanation, Refreshed, SourceSays, SourceStatus
@@ -170,6 +171,17 @@ class FakeMxWatch:
         return self.changes.get(domain, [])[:limit]
 
 
+class FakeHandovers:
+    """What tests put into `troubles`, by domain."""
+
+    def __init__(self) -> None:
+        self.troubles: dict[str, Handover] = {}
+
+    def trouble(self, domain: str) -> Handover | None:
+        """What is in `troubles`."""
+        return self.troubles.get(domain)
+
+
 class FakeDaemon:
     """All that a control service needs. `events` is what was emitted."""
 
@@ -180,6 +192,7 @@ class FakeDaemon:
         self.dispatcher = FakeDispatcher(self.spool)
         self.directory = FakeRecipients({domain: [] for domain in config.domains})
         self.mx = FakeMxWatch()
+        self.handover = FakeHandovers()
         self.domain_files: DomainFiles | None = None
         self.listed: SourceStatus | None = None
         self.events: list[Event] = []

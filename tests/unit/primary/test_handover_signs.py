@@ -36,7 +36,7 @@ SAID = {
     ],
     "blocked": [
         (
-            "554 5.7.1 Service unavailable; Client host [192.0.2.1] blocked using sbl.spamhaus.org; "
+            "554 5.7.1 Service unavailable; Client host [192.0.2.1] blocked using a.spamhaus.org; "
             "https://www.spamhaus.org/query/ip/192.0.2.10"
         ),
         "550 5.7.1 Service unavailable, Client host [192.0.2.10] blocked using Spamhaus. S3140",
