@@ -55,6 +55,7 @@ bench: $(DEV) ## measure feeds, signatures, many domains, passing through, us be
 	$(BIN)/python benchmarks/dkim.py $(filter --quick,$(BENCH_ARGS))
 	$(BIN)/python benchmarks/domains.py $(filter --quick,$(BENCH_ARGS))
 	$(BIN)/python benchmarks/pass_through.py $(filter --quick,$(BENCH_ARGS))
+	$(BIN)/python benchmarks/trap.py $(filter --quick,$(BENCH_ARGS))
 	$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
 
 coverage: $(DEV) ## run the tests with branch coverage
