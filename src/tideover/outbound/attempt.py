@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from msgspec.structs import replace
 
+from tideover.dns.client_names import LookUp
 from tideover.message.envelope import Client
 from tideover.outbound.connection import Connection, ConnectionFailed
 from tideover.outbound.outcome import Deferred, Delivered, Outcome, Refused, Unknown
@@ -24,11 +25,17 @@ Outcomes = list[tuple[int, Outcome]]
 
 
 async def attempt(
-    connection: Connection, claim: Claim, spool: Spool, *, tell: bool = False
+    connection: Connection,
+    claim: Claim,
+    spool: Spool,
+    *,
+    tell: bool = False,
+    look_up: LookUp | None = None,
 ) -> Outcomes:
     """Send a claim's message to all its leased recipients.
 
-    `tell`: the next hop hears who its client was, where it wants to know (XCLIENT, XFORWARD).
+    `tell`: the next hop hears who its client was, where it wants to know (XCLIENT, XFORWARD), and
+    what DNS calls it, if there is a `look_up`.
 
     A recipient without an outcome: the message is no longer in the spool (quarantined as damaged,
     or removed). When the spool can't be read now, or by a fault of ours, the rest is put off; what
@@ -37,7 +44,7 @@ async def attempt(
     outcomes: Outcomes = []
     try:
         if tell:
-            refusal = await connection.identify(teller(claim), pipelined=True)
+            refusal = await connection.identify(teller(claim), look_up=look_up, pipelined=True)
             if refusal is not None:
                 trouble = outcome_of(Declined(refusal, Command.XCLIENT), dsn=False)
                 return [(index, trouble) for index in claim.indexes]

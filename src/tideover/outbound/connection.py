@@ -14,13 +14,14 @@ Invariants:
 """
 
 import asyncio
-import math
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import cast
 
 from tideover.config.model import Outbound
+from tideover.dns.client_names import LookUp
 from tideover.message.envelope import Client
+from tideover.outbound.deadline import Deadline, patience, timeout_text
 from tideover.outbound.identity import Speaker, WrongClient
 from tideover.primary.interface import NextHop
 from tideover.smtp.capabilities import Capabilities
@@ -40,12 +41,6 @@ from tideover.smtp.client_values import (
     Welcome,
 )
 from tideover.smtp.replies import Reply
-
-DATA_GO_AHEAD = 120.0
-"""Seconds to wait for 354 (RFC 5321 §4.5.3.2.4); a shorter command_timeout goes first."""
-
-DATA_BLOCK = 180.0
-"""Seconds for a piece of the body to leave (RFC 5321 §4.5.3.2.5)."""
 
 HANDSHAKE = 60.0
 """Seconds for a TLS handshake."""
@@ -99,10 +94,8 @@ class Connection(asyncio.Protocol):
         self._body: Reply | None = None  # the answer to a body by hand
         self._writable: asyncio.Future[None] | None = None  # set while the socket is full
         self._closed: asyncio.Future[None] = self._loop.create_future()
-        self._deadline = math.inf
-        self._timer: asyncio.TimerHandle | None = None
-        # How often deadlines are looked at: rarely, as a timer a command would cost more than it.
-        self._tick = min(30.0, settings.command_timeout / 4, settings.data_timeout / 4)
+        tick = min(30.0, settings.command_timeout / 4, settings.data_timeout / 4)
+        self._deadline = Deadline(tick, self._give_up)
 
     # What the owner asks
 
@@ -130,24 +123,24 @@ class Connection(asyncio.Protocol):
         """How the server learnt of the client given last: "XCLIENT", "XFORWARD" or ""."""
         return self.speaker.told
 
-    def may_tell(self, client: Client | None, *, name: str | None = None) -> bool:
+    def may_tell(self, client: Client | None) -> bool:
         """Whether `identify` can tell of this client: Postfix takes one client a connection."""
-        return self.speaker.may_tell(self, client, name=name)
+        return self.speaker.may_tell(self, client)
 
     async def identify(
-        self, client: Client | None, *, name: str | None = None, pipelined: bool = False
+        self, client: Client | None, *, look_up: LookUp | None = None, pipelined: bool = False
     ) -> Reply | None:
         """Tell whose mail follows, once before each transaction; costs nothing where it can't be.
 
         A `Reply` is the server's refusal of that client: this connection is not `usable` then.
-        `name` is what DNS has for the address. `pipelined`: XFORWARD leaves with the messages that
+        `look_up` is asked what DNS calls it. `pipelined`: XFORWARD leaves with the messages that
         follow.
 
         Raises:
             ConnectionFailed: the session ended, or speaks for another client (see `may_tell`).
         """
         try:
-            return await self.speaker.identify(self, client, name=name, pipelined=pipelined)
+            return await self.speaker.identify(self, client, look_up=look_up, pipelined=pipelined)
         except WrongClient as error:
             self.abort(str(error))
             raise ConnectionFailed(str(error)) from None
@@ -175,7 +168,7 @@ class Connection(asyncio.Protocol):
             raise ConnectionFailed(self.ended.text, self.ended.reply)
         if not went_ahead:
             return
-        self._deadline = math.inf  # start_tls has its own
+        self._deadline.suspend()  # start_tls has its own
         limit = min(HANDSHAKE, self._settings.command_timeout)
         try:
             secured = await self._loop.start_tls(
@@ -290,7 +283,7 @@ class Connection(asyncio.Protocol):
         if self._session.ready:
             self._session.quit()
             self._flush()
-            self._set_deadline(FAREWELL, exact=True)
+            self._deadline.set(FAREWELL, exact=True)
             try:
                 await asyncio.shield(self._closed)
             except asyncio.CancelledError:
@@ -311,7 +304,7 @@ class Connection(asyncio.Protocol):
         """The TCP connection is open."""
         # Not by isinstance: uvloop's transports are of no common class.
         self._transport = cast("asyncio.Transport", transport)
-        self._set_deadline(self._settings.command_timeout)
+        self._deadline.set(self._settings.command_timeout)
 
     def data_received(self, data: bytes) -> None:
         """Replies arrived."""
@@ -319,7 +312,7 @@ class Connection(asyncio.Protocol):
         self._handle(self._session.receive_data(data))
         # A reply that comes in drips doesn't win time; each whole one does.
         if self._session.answered != answered:
-            self._set_deadline(self._limit())
+            self._move_deadline()
 
     def eof_received(self) -> bool:
         """The server closed its side; SMTP has no half-open connections."""
@@ -331,9 +324,7 @@ class Connection(asyncio.Protocol):
         text = f"connection lost: {exc}" if exc else "connection closed by the other side"
         self._handle(self._session.connection_lost(text, unsent=self._writable is not None))
         self.resume_writing()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._deadline.stop()
         if not self._closed.done():
             self._closed.set_result(None)
 
@@ -341,7 +332,7 @@ class Connection(asyncio.Protocol):
         """The socket is full."""
         self._writable = self._loop.create_future()
         if self._session.sending:
-            self._set_deadline(self._limit())
+            self._move_deadline()
 
     def resume_writing(self) -> None:
         """The socket takes more."""
@@ -349,7 +340,7 @@ class Connection(asyncio.Protocol):
             self._writable.set_result(None)
         self._writable = None
         if self._session.sending:
-            self._deadline = self._loop.time() + self._limit()
+            self._move_deadline()
 
     # Parts of the above
 
@@ -421,6 +412,13 @@ class Connection(asyncio.Protocol):
             if not self._due:
                 self._resolve(handshake=False)
 
+    def _move_deadline(self) -> None:
+        full = self._writable is not None
+        self._deadline.set(patience(self._session, self._settings, full=full))
+
+    def _give_up(self) -> None:
+        self.abort(timeout_text(self._session))
+
     def _check_alive(self) -> None:
         if self.ended is not None:
             raise ConnectionFailed(self.ended.text, self.ended.reply)
@@ -429,23 +427,7 @@ class Connection(asyncio.Protocol):
         out = self._session.data_to_send()
         if out and self._transport is not None:
             self._transport.write(out)
-            self._set_deadline(self._limit())
-
-    def _limit(self) -> float:
-        """How long the reply that is due next may take, or what keeps it from coming."""
-        awaited = self._session.awaited
-        settings = self._settings
-        if awaited is None:
-            return math.inf
-        if awaited is Command.BODY:
-            if self._session.sending and self._writable is None:
-                return math.inf  # it is the body that comes slowly
-            if self._session.sending:
-                return min(DATA_BLOCK, settings.command_timeout)
-            return settings.data_timeout
-        if awaited is Command.DATA:
-            return min(DATA_GO_AHEAD, settings.command_timeout)
-        return settings.command_timeout
+            self._move_deadline()
 
     def _resolve(self, *, handshake: bool) -> None:
         if self._answer is None:
@@ -462,31 +444,6 @@ class Connection(asyncio.Protocol):
         if self._transport is None:
             raise ConnectionFailed("not connected")
         return self._transport
-
-    # Deadlines
-
-    def _set_deadline(self, seconds: float, *, exact: bool = False) -> None:
-        self._deadline = self._loop.time() + seconds
-        if exact and self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._timer is None and not self._closed.done():
-            self._timer = self._loop.call_later(min(self._tick, seconds), self._check_deadline)
-
-    def _check_deadline(self) -> None:
-        self._timer = None
-        left = self._deadline - self._loop.time()
-        if left > 0:
-            self._timer = self._loop.call_later(min(self._tick, left), self._check_deadline)
-            return
-        self.abort(f"timeout{_awaited_text(self._session.awaited)}")
-
-
-def _awaited_text(awaited: Command | None) -> str:
-    if awaited is None:
-        return ""
-    what = {Command.GREETING: "the greeting", Command.BODY: "the reply to the message"}
-    return f" waiting for {what.get(awaited, f'the reply to {awaited.name}')}"
 
 
 def _tls_text(transport: asyncio.Transport) -> str | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tideover.config.model import Outbound
+from tideover.dns.client_names import LookUp
 from tideover.events.event import EventSink
 from tideover.outbound.connection import Connection
 from tideover.outbound.ledger import Ledger
@@ -58,6 +59,7 @@ class Context:
     terms: Terms = field(init=False)
     tls: ssl.SSLContext | None
     probes: asyncio.Semaphore
+    look_up: LookUp | None = None  # what DNS calls a client, for hops that want to hear of it
     probing: int = 0  # destinations that are not reached just now
 
     def __post_init__(self) -> None:

@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 
 from tideover.config.model import Outbound
 from tideover.config.primaries import Health as HealthSettings
+from tideover.dns.client_names import LookUp
 from tideover.events.clock import now as wall_clock
 from tideover.events.delivery_records import DeliveryUnknown
 from tideover.events.event import EventSink
@@ -50,7 +51,8 @@ class Dispatcher:
     """Give it to a task as `run()`; tell it of new mail by `notify`.
 
     `grace` is how many seconds a stop waits for transactions under way. `tls` is None to never
-    use STARTTLS. Without `healths`, no more is known of primaries than mail in hand finds out.
+    use STARTTLS. Without `healths`, no more is known of primaries than mail in hand finds out;
+    without `look_up`, primaries that want to know the client hear no name of it.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Dispatcher:
         emit: EventSink,
         tls: ssl.SSLContext | None,
         healths: Healths | None = None,
+        look_up: LookUp | None = None,
         grace: float = 8.0,
         clock: Callable[[], float] = wall_clock,
         chance: random.Random | None = None,
@@ -91,6 +94,7 @@ class Dispatcher:
             settings=settings,
             tls=tls,
             probes=asyncio.Semaphore(PROBES),
+            look_up=look_up,
         )
         self._poke = asyncio.Event()
         self._routing = Routing(router, self._context, self._poke.set)

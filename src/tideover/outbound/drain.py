@@ -317,7 +317,10 @@ class Drain:
         """One message to its end. Returns what is wrong with the connection, if it is."""
         self.in_flight += 1
         try:
-            outcomes = await attempt(connection, claim, self._context.spool, tell=tell)
+            context = self._context
+            outcomes = await attempt(
+                connection, claim, context.spool, tell=tell, look_up=context.look_up
+            )
             trouble = _trouble(outcomes)
             if trouble is None:
                 self._troubles.forget(claim.message.queue_id)

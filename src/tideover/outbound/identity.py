@@ -9,8 +9,10 @@ can't be, the connection is not used any more.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final, Protocol
 
+from tideover.dns.client_names import LookUp
 from tideover.message.envelope import Client
 from tideover.smtp.capabilities import Capabilities
 from tideover.smtp.client_values import Command
@@ -73,37 +75,47 @@ class Speaker:
         self._tells = True
         self._forwards = True
 
-    def may_tell(self, link: Link, client: Client | None, *, name: str | None = None) -> bool:
+    def may_tell(self, link: Link, client: Client | None) -> bool:
         """Whether `identify` can do its work; if not, this client needs another connection."""
         if self._said is None:
             return True
-        identity = _identity(client, name)
+        identity = _identity(client)
         return identity == self._said or (identity is not None and link.xclient_again)
 
     async def identify(
-        self, link: Link, client: Client | None, *, name: str | None, pipelined: bool
+        self, link: Link, client: Client | None, *, look_up: LookUp | None, pipelined: bool
     ) -> Reply | None:
         """Tell whose mail follows, once before each transaction. None: go on.
 
-        A `Reply` is the server's own refusal of that client. `pipelined`: XFORWARD may wait for the
-        next transaction, as its `preface`.
+        A `Reply` is the server's own refusal of that client. `look_up` is asked what DNS calls it,
+        if the server wants to know. `pipelined`: XFORWARD may wait for the next transaction, as its
+        `preface`.
 
         Raises:
             WrongClient: not on this connection.
             ConnectionFailed: it has ended.
         """
-        identity = _identity(client, name)
+        identity = _identity(client)
         self.preface = ()
-        if not self.may_tell(link, client, name=name):
+        if not self.may_tell(link, client):
             raise WrongClient("the server takes us for another client")
         if self._said is not None and identity == self._said:
             return None
         self.told = ""
-        if identity is not None and self._tells:
-            line = xclient_line(identity, link.capabilities.xclient)
-            if line is not None:
-                return await self._xclient(link, identity, line, pipelined=pipelined)
-        return await self._xforward(link, identity, pipelined=pipelined)
+        if identity is None:
+            return None  # what XFORWARD said before has ended with its transaction
+        offered = link.capabilities
+        named = identity
+        if look_up is not None and "NAME" in offered.xclient | offered.xforward:
+            found = await look_up(identity.address)
+            named = replace(identity, name=found.name, reverse_name=found.reverse)
+        line = xclient_line(named, offered.xclient) if self._tells else None
+        if line is not None:
+            reply = await self._xclient(link, identity, line)
+            if reply is not None or self.told:
+                return reply
+        await self._xforward(link, named, pipelined=pipelined)
+        return None
 
     def forwarded(self, reply: Reply) -> None:
         """The server's answer to a line of the `preface`."""
@@ -112,9 +124,7 @@ class Speaker:
 
     # Parts
 
-    async def _xclient(
-        self, link: Link, identity: Identity, line: bytes, *, pipelined: bool
-    ) -> Reply | None:
+    async def _xclient(self, link: Link, identity: Identity, line: bytes) -> Reply | None:
         reply = await _say(link, [(Command.XCLIENT, line)])
         if reply.positive:
             self._said = identity
@@ -131,22 +141,18 @@ class Speaker:
         if self._said is not None:
             self.spent = True
             raise WrongClient(f"the server takes us for another client: {reply}")
-        return await self._xforward(link, identity, pipelined=pipelined)
+        return None
 
-    async def _xforward(
-        self, link: Link, identity: Identity | None, *, pipelined: bool
-    ) -> Reply | None:
+    async def _xforward(self, link: Link, identity: Identity, *, pipelined: bool) -> None:
         offered = link.capabilities.xforward
-        if not offered or not self._forwards or identity is None:
-            return None  # what XFORWARD said before has ended with its transaction
+        if not offered or not self._forwards:
+            return
         lines = [(Command.XFORWARD, line) for line in xforward_lines(identity, offered)]
         self.told = Command.XFORWARD.name
         if pipelined:
             self.preface = tuple(lines)
-            return None
-        reply = await _say(link, lines)
-        self.forwarded(reply)
-        return None
+        else:
+            self.forwarded(await _say(link, lines))
 
     def _no_forwarding(self, reply: Reply) -> None:
         self._forwards = reply.code in _OF_THIS
@@ -162,8 +168,8 @@ async def _say(link: Link, lines: list[tuple[Command, bytes]]) -> Reply:
     return next((reply for reply in replies if not reply.positive), replies[-1])
 
 
-def _identity(client: Client | None, name: str | None) -> Identity | None:
+def _identity(client: Client | None) -> Identity | None:
+    """As it came to us; what DNS says makes no other client of it."""
     if client is None or not client.address:
         return None
-    extended = client.protocol != "SMTP"
-    return Identity(client.address, client.port, client.helo, extended, name)
+    return Identity(client.address, client.port, client.helo, extended=client.protocol != "SMTP")

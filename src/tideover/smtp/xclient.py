@@ -21,35 +21,39 @@ MAX_VALUE: Final = 255
 """Octets of an attribute's value in xtext; Postfix refuses a line with a longer one."""
 
 _UNAVAILABLE: Final = "[UNAVAILABLE]"
+_LATER: Final = "[TEMPUNAVAIL]"
 _NAME: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 _HELLO: Final = re.compile(r"[!-~]{1,255}")
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A client. `address` is an IP address without brackets; `port` 0, `name` None (that which DNS
-    has for the address) and `helo` "" are unknown. `extended`: it said EHLO.
+    """A client. `address` is an IP address without brackets; `port` 0 and `helo` "" are unknown.
+    `extended`: it said EHLO. Of what DNS calls it, `reverse_name` is from its address and `name`
+    leads back to it; None: there is none, "": DNS does not say now.
     """
 
     address: str
     port: int
     helo: str
     extended: bool
-    name: str | None = None
+    name: str | None = ""
+    reverse_name: str | None = ""
 
 
 def xclient_line(client: Identity, offered: AbstractSet[str]) -> bytes | None:
     """The one line that tells all; None when the server does not take an address, or there is none.
 
     One, as Postfix grants no second to a client that it would not have granted the first. HELO is
-    left out where it does not fit, since EHLO says it too. Without a name the reverse name must be
-    denied as well: else it would stay ours.
+    left out where it does not fit, since EHLO says it too. The reverse name goes with a name that
+    leads back; else it must be told, lest it stay ours.
     """
     values = _values(client)
     if "ADDR" not in offered or values["ADDR"] == _UNAVAILABLE:
         return None
-    if values["NAME"] == _UNAVAILABLE:
-        values["REVERSE_NAME"] = _UNAVAILABLE
+    values["NAME"] = _host(client.name)
+    if values["NAME"] in (_UNAVAILABLE, _LATER):
+        values["REVERSE_NAME"] = _host(client.reverse_name)
     order = ("ADDR", "PORT", "PROTO", "NAME", "REVERSE_NAME", "HELO")
     parts = [f"{key}={values[key]}" for key in order if key in offered and key in values]
     return _lines("XCLIENT", parts)[0]
@@ -69,9 +73,9 @@ def hello_name(client: Identity, otherwise: str) -> bytes:
 
 
 def _values(client: Identity) -> dict[str, str]:
-    name = client.name if client.name and _NAME.fullmatch(client.name) else ""
+    name = _host(client.name)
     return {
-        "NAME": _value(name),
+        "NAME": _UNAVAILABLE if name == _LATER else name,  # XFORWARD knows no such thing
         "ADDR": _address(client.address),
         "PORT": str(client.port) if 0 < client.port < 65536 else _UNAVAILABLE,
         "PROTO": "ESMTP" if client.extended else "SMTP",
@@ -87,6 +91,12 @@ def _address(text: str) -> str:
     if isinstance(address, ipaddress.IPv4Address):
         return str(address)
     return str(address.ipv4_mapped) if address.ipv4_mapped else f"IPV6:{address}"
+
+
+def _host(name: str | None) -> str:
+    if name == "":
+        return _LATER
+    return name if name and len(name) <= MAX_VALUE and _NAME.fullmatch(name) else _UNAVAILABLE
 
 
 def _value(text: str) -> str:

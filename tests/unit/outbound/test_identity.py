@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from tideover.dns.client_names import ClientNames
 from tideover.message.envelope import Client, SessionId
 from tideover.outbound.identity import Speaker, WrongClient
 from tideover.smtp.capabilities import Capabilities
@@ -42,7 +43,7 @@ class Server:
 
 
 def tell(speaker: Speaker, server: Server, one: Client | None, **more) -> Reply | None:
-    return asyncio.run(speaker.identify(server, one, name=None, pipelined=False, **more))
+    return asyncio.run(speaker.identify(server, one, look_up=None, pipelined=False, **more))
 
 
 def test_xclient_then_its_hello_and_then_no_more_for_the_same() -> None:
@@ -50,7 +51,7 @@ def test_xclient_then_its_hello_and_then_no_more_for_the_same() -> None:
     for _ in range(2):
         assert tell(speaker, server, client()) is None
         assert speaker.told == "XCLIENT"
-    assert server.said == ["XCLIENT ADDR=192.0.2.1 NAME=[UNAVAILABLE]", "EHLO c.example"]
+    assert server.said == ["XCLIENT ADDR=192.0.2.1 NAME=[TEMPUNAVAIL]", "EHLO c.example"]
 
 
 def test_another_client_needs_another_connection() -> None:
@@ -68,7 +69,7 @@ def test_a_server_that_offers_it_again_is_told_again() -> None:
     tell(speaker, server, client())
     server.xclient_again = True
     assert tell(speaker, server, client("192.0.2.2", helo="")) is None
-    assert server.said[2:] == ["XCLIENT ADDR=192.0.2.2 NAME=[UNAVAILABLE]", "EHLO us.example"]
+    assert server.said[2:] == ["XCLIENT ADDR=192.0.2.2 NAME=[TEMPUNAVAIL]", "EHLO us.example"]
     assert not speaker.may_tell(server, OURS)
     server.replies["XCLIENT"] = NO_RIGHT
     with pytest.raises(WrongClient):
@@ -135,9 +136,9 @@ def test_xforward_that_is_refused_is_not_said_again() -> None:
 
 def test_pipelined_it_waits_for_the_mail() -> None:
     speaker, server = Speaker("us.example"), Server(XFORWARD)
-    asyncio.run(speaker.identify(server, client(), name=None, pipelined=True))
+    asyncio.run(speaker.identify(server, client(), look_up=None, pipelined=True))
     assert speaker.preface == ((Command.XFORWARD, b"XFORWARD ADDR=192.0.2.1\r\n"),)
-    asyncio.run(speaker.identify(server, OURS, name=None, pipelined=True))
+    asyncio.run(speaker.identify(server, OURS, look_up=None, pipelined=True))
     assert speaker.preface == ()
     assert server.said == []
 
@@ -147,3 +148,20 @@ def test_where_nothing_is_offered_nothing_is_said() -> None:
     assert tell(speaker, server, client()) is None
     assert server.said == []
     assert speaker.may_tell(server, None)
+
+
+def test_a_server_that_wants_a_name_is_told_what_dns_says() -> None:
+    asked = []
+
+    async def look_up(address: str) -> ClientNames:
+        asked.append(address)
+        return ClientNames("c.example.net", "c.example.net")
+
+    for capabilities in (XCLIENT, XFORWARD, Capabilities()):
+        server = Server(capabilities)
+        speaker = Speaker("us.example")
+        for _ in range(2):
+            asyncio.run(speaker.identify(server, client(), look_up=look_up, pipelined=False))
+        if capabilities is XCLIENT:
+            assert server.said[0] == "XCLIENT ADDR=192.0.2.1 NAME=c.example.net"
+    assert asked == ["192.0.2.1"]

@@ -32,10 +32,21 @@ def test_all_that_is_known() -> None:
 
 
 def test_what_is_not_known_is_denied_lest_ours_stays() -> None:
-    assert xclient_line(client(port=0, helo="", extended=False), POSTFIX) == (
+    nameless = client(port=0, helo="", extended=False, name=None, reverse_name=None)
+    assert xclient_line(nameless, POSTFIX) == (
         b"XCLIENT ADDR=192.0.2.7 PORT=[UNAVAILABLE] PROTO=SMTP NAME=[UNAVAILABLE]"
         b" REVERSE_NAME=[UNAVAILABLE] HELO=[UNAVAILABLE]\r\n"
     )
+
+
+def test_a_name_that_is_not_known_now_is_no_name_that_is_not_there() -> None:
+    line = xclient_line(client(), POSTFIX)
+    assert line is not None
+    assert b"NAME=[TEMPUNAVAIL] REVERSE_NAME=[TEMPUNAVAIL]" in line
+    line = xclient_line(client(name=None, reverse_name="r.example.net"), POSTFIX)
+    assert line is not None
+    assert b"NAME=[UNAVAILABLE] REVERSE_NAME=r.example.net" in line
+    assert b"NAME=[UNAVAILABLE]" in xforward_lines(client(name=""), FORWARD)[0]
 
 
 def test_only_what_was_offered() -> None:
