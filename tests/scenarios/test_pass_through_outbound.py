@@ -6,6 +6,7 @@ import pytest
 from live_rig import BODY, LARGE, OFFERS, TRACE, mailbox, rig, saying, settled, talk, write
 from outbound_rig import DOMAIN, run
 
+from tideover.outbound.connection import Connection
 from tideover.primary.relay import Gone
 from tideover.smtp.receipt import Receipt
 from tideover.smtp.replies import Reply
@@ -336,5 +337,27 @@ def test_a_client_that_vanishes_while_the_primary_thinks(verb):
             assert isinstance(await site.send(locals_=("second",)), Receipt)
             assert peer.messages[-1].rcpts == [f"TO:<second@{DOMAIN}>"]
             await settled(peer, 1)
+
+    run(scenario)
+
+
+def test_a_client_that_vanishes_in_the_moment_of_a_reply(monkeypatch):
+    async def scenario() -> None:
+        async with Peer() as peer, rig(peer.port) as site:
+            live = await site.open()
+            task = asyncio.ensure_future(live.recipient(mailbox("first")))
+            resolve = Connection._resolve
+
+            def vanish(connection: Connection, **more) -> None:
+                resolve(connection, **more)
+                task.cancel()
+
+            monkeypatch.setattr(Connection, "_resolve", vanish)
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            monkeypatch.undo()
+            live.abandon()
+            assert isinstance(await site.send(locals_=("second",)), Receipt)
+            assert (peer.connections, peer.commands.count("RSET")) == (2, 0)
 
     run(scenario)

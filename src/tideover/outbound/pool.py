@@ -52,6 +52,9 @@ SPARES: Final = 10
 SAME_CLIENT: Final = 5.0
 """Seconds that a connection is kept for the client whom it speaks for."""
 
+HELD: Final = 5
+"""Such connections that are kept at once: each is a process at the primary."""
+
 _RSET: Final = ((Command.RSET, b"RSET\r\n"),)
 
 
@@ -305,6 +308,9 @@ class Pool:
         if connection.told == Command.XCLIENT.name and not connection.xclient_again:
             self._one_client = True
             idle_time = min(idle_time, SAME_CLIENT)
+            held = [one for one in self._waiting if one.connection.told]
+            if len(held) >= HELD:
+                self._end_idle(held[0])
         kept.since = self._loop.time()
         kept.timer = self._loop.call_later(idle_time, self._expired, kept)
         self._waiting.append(kept)
