@@ -50,7 +50,9 @@ class Routes:
 
 
 def route_to(*ports: int, key: str | None = None, host: str = "127.0.0.1") -> Route:
-    hops = tuple(NextHop(f"mx{port}.example", host, port) for port in ports)
+    hops = tuple(
+        NextHop(f"mx{port}.example", host, port, preference=at) for at, port in enumerate(ports)
+    )
     return Route(key=key or ",".join(map(str, ports)), hops=hops)
 
 

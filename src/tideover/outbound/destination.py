@@ -28,6 +28,7 @@ from tideover.outbound.pacing import Pace
 from tideover.outbound.probe import probe
 from tideover.outbound.transport import first_of
 from tideover.outbound.troubles import Troubles
+from tideover.primary.choice import shuffled
 from tideover.primary.health import Health
 from tideover.primary.health_offers import words
 from tideover.primary.interface import NextHop, PrimaryState
@@ -232,9 +233,10 @@ class Destination:
     # Reaching a host
 
     async def _walk(self) -> Connection:
-        """Try the hosts in their order; the first connection that comes about."""
+        """Try the hosts in their order, equal ones by chance; the first connection there is."""
         now = asyncio.get_running_loop().time()
-        hops = tuple(sorted(self.hops, key=lambda hop: self._barren.get(hop, 0.0) > now))
+        equals = shuffled(self.hops, self._context.chance)
+        hops = tuple(sorted(equals, key=lambda hop: self._barren.get(hop, 0.0) > now))
         health, at = self.health, self._context.clock()
         if health.state is not PrimaryState.DOWN:
             hops = tuple(h for h in hops if not health.ailing(host_text(h), at)) or hops
