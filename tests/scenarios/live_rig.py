@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from outbound_rig import DOMAIN, Routes, route_to, settings
 
 from tideover.config.primaries import PassThrough
+from tideover.dns.client_names import ClientNames
 from tideover.message.envelope import Client, Envelope, Recipient, SessionId
 from tideover.outbound.relay import LiveRelay
 from tideover.outbound.transport import opportunistic_context
@@ -41,6 +42,10 @@ def envelope(sender: str = "sender@example.net", **more) -> Envelope:
 
 def mailbox(local: str = "user", **more) -> Recipient:
     return Recipient(address=f"{local}@{DOMAIN}", domain=DOMAIN, **more)
+
+
+async def look_up(address: str) -> ClientNames:
+    return ClientNames("client.example.net", "client.example.net")
 
 
 @dataclass
@@ -135,6 +140,7 @@ async def rig(
             **{"connect_timeout": 2.0, "command_timeout": 2.0, "data_timeout": 2.0, **changes}
         ),
         tls=opportunistic_context() if tls else None,
+        look_up=look_up,
     )
     try:
         yield Rig(relay, evidence, router)

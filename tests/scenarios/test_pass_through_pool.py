@@ -209,6 +209,22 @@ def test_a_better_host_that_is_back_is_used_again(monkeypatch):
     run(scenario)
 
 
+def test_a_host_that_fails_in_a_transaction_is_passed_over():
+    async def scenario() -> None:
+        async with Peer(behave=lambda step: _hang_up(step, "MAIL")) as better, Peer() as worse:
+            route = hops((better.port, 10), (worse.port, 20))
+            async with rig(route=route) as site:
+                assert isinstance(await site.send(), Gone)
+                assert isinstance(await site.send(), Receipt)
+                assert (better.connections, len(worse.messages)) == (1, 1)
+
+    run(scenario)
+
+
+def _hang_up(step: Step, verb: str) -> Reaction | None:
+    return Reaction(close=True) if step.verb == verb else None
+
+
 def test_a_silent_host_costs_time_once_only():
     async def scenario() -> None:
         def silent(step: Step) -> Reaction | None:
@@ -290,7 +306,9 @@ def test_each_client_has_a_connection_of_its_own_where_xclient_is_for_good():
                 assert live.told == "XCLIENT"
                 assert isinstance(await talk(live, BODY), Receipt)
                 await asyncio.sleep(0.02)
-            assert len([line for line in peer.commands if line.startswith("XCLIENT")]) == 19
+            lines = [line for line in peer.commands if line.startswith("XCLIENT")]
+            assert len(lines) == 19
+            assert all("NAME=client.example.net" in line for line in lines)
             assert len({message.connection for message in peer.messages}) == 19
             assert ready.count(False) <= 2  # the rest were opened ahead
             assert peer.open_connections <= pool_module.HELD + pool_module.SPARES

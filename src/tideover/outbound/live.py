@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from tideover.dns.client_names import LookUp
 from tideover.message.envelope import Client, Recipient
 from tideover.outbound.answer import is_verdict, no_service, presentable
 from tideover.outbound.connection import Connection, ConnectionFailed
@@ -37,7 +38,13 @@ class LiveTransaction:
     """A `LiveMail` on a connection of `pool`. Call `introduce` first, and `abandon` at the end."""
 
     def __init__(
-        self, pool: Pool, kept: Kept, hops: tuple[NextHop, ...], client: Client, mail: Mail
+        self,
+        pool: Pool,
+        kept: Kept,
+        hops: tuple[NextHop, ...],
+        client: Client,
+        mail: Mail,
+        look_up: LookUp | None,
     ) -> None:
         self.host = kept.host
         self.told = ""
@@ -46,6 +53,7 @@ class LiveTransaction:
         self._hops = hops
         self._client = client
         self._mail = mail
+        self._look_up = look_up
         self._maybe_stale = kept.waited
         self._busy = False  # a reply is awaited, or nobody awaits it any more
         self._over = False  # the connection is given up
@@ -61,7 +69,9 @@ class LiveTransaction:
         """Say who the client is. A reply: the primary won't have it, or can't take the message."""
         self._busy = True
         try:
-            said = await self._connection.identify(self._client, pipelined=True)
+            said = await self._connection.identify(
+                self._client, look_up=self._look_up, pipelined=True
+            )
         except ConnectionFailed as error:
             return await self._renewed(error, Command.XCLIENT)
         self._busy = False

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from tideover.config.model import Outbound
 from tideover.config.primaries import PassThrough
+from tideover.dns.client_names import LookUp
 from tideover.events.clock import now as wall_clock
 from tideover.message.envelope import Client, Envelope
 from tideover.outbound.connection import ConnectionFailed
@@ -35,7 +36,8 @@ _FAREWELL: Final = 1.0  # seconds, when the daemon stops
 class LiveRelay:
     """Passes transactions through. `close` it at the end.
 
-    `outbound` says what `settings` leave open; `evidence` hears what becomes of connections.
+    `outbound` says what `settings` leave open; `evidence` hears what becomes of connections;
+    without `look_up` primaries that want to know the client hear no name of it.
     """
 
     def __init__(
@@ -47,12 +49,14 @@ class LiveRelay:
         outbound: Outbound,
         settings: PassThrough,
         tls: ssl.SSLContext | None,
+        look_up: LookUp | None = None,
         clock: Callable[[], float] = wall_clock,
         chance: Random | None = None,
     ) -> None:
         self._router = router
         self._evidence = evidence
         self._tls = tls
+        self._look_up = look_up
         self._clock = clock
         self._chance = chance or Random()  # noqa: S311 - spreads load, keeps no secret
         self._pools: dict[str, Pool] = {}
@@ -78,7 +82,7 @@ class LiveRelay:
             return Crowded()
         except ConnectionFailed as error:
             return Gone(text=str(error), reply=error.reply)
-        live = LiveTransaction(pool, kept, hops, client, _mail(envelope, size))
+        live = LiveTransaction(pool, kept, hops, client, _mail(envelope, size), self._look_up)
         try:
             answer = await live.introduce()
         except BaseException:
