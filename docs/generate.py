@@ -133,6 +133,8 @@ def _type(kind: msgspec.inspect.Type) -> str:
         return " or ".join(_type(item) for item in kind.types)
     if isinstance(kind, msgspec.inspect.VarTupleType):
         return f"list of {_type(kind.item_type)}"
+    if isinstance(kind, msgspec.inspect.StructType):
+        return f"tables with {', '.join(f'`{field.encode_name}`' for field in kind.fields)}"
     return _TYPES[type(kind)]
 
 

@@ -216,18 +216,16 @@ def test_the_own_router_of_the_client_says_nothing_of_the_route(net):
     assert "10.3.0.2" in answer["reason"]
 
 
-def test_whom_the_primary_itself_bans_is_not_cut_off(net):
-    for kind in ("unreachable", "blackhole", "prohibit"):
-        net.primary.ip("route", "replace", kind, f"{CLIENT}/32")
-        with agent(net):
-            answer = net.ask()
-        assert (answer["verdict"], kind) == ("unknown", kind)
-        assert "own host" in answer["reason"]
-        for name in ("agent.key", "backup.key"):
-            (net.directory / name).unlink()
-        net.primary.ip("route", "del", kind, f"{CLIENT}/32")
+@pytest.mark.parametrize("kind", ["unreachable", "blackhole", "prohibit"])
+def test_whom_the_primary_itself_bans_is_not_cut_off(net, kind):
+    net.primary.ip("route", "add", kind, f"{CLIENT}/32")
+    with agent(net):
+        answer = net.ask()
+    assert answer["verdict"] == "unknown"
+    assert "own host" in answer["reason"]
 
 
+@pytest.mark.slow
 def test_a_hole_where_others_pass_is_found_by_what_traces_did_before(net):
     """No router says a word: but three other networks are reached by the same first router."""
     with agent(net):
@@ -278,15 +276,6 @@ def test_an_agent_that_is_lent_sockets_for_pings_traces_as_well(net):
     with agent(net, "setpriv", "--bounding-set=-net_raw"):
         assert "lacks" not in net.log.read_text()
         assert "hop 3 (10.3.0.2)" in net.ask()["reason"]
-
-
-def test_in_time(net):
-    """Silence and a long way take the time that is set, and no more."""
-    net.client.ip("route", "add", "blackhole", "10.1.0.0/24")
-    with agent(net, timeout='"2s"'):
-        start = time.monotonic()
-        assert net.ask()["verdict"] == "unknown"
-    assert time.monotonic() - start < 2 + 2.5  # the start of the command, too
 
 
 def test_a_client_by_ipv6(net):

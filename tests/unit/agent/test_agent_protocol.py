@@ -1,6 +1,7 @@
 """Questions and answers: believed when the right key has signed them, whole, for what they are."""
 
 from base64 import b64encode
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -48,6 +49,9 @@ def test_the_example_of_the_page():
     assert b64encode(KEY.sign(b"tideover-agent-question-v1\n" + sealed.body)).decode() == (
         sealed.signature
     )
+    page = (Path(__file__).resolve().parents[3] / "docs" / "agent.md").read_text()
+    assert f"\n{sealed.body.decode()}\n" in page
+    assert f"\n{sealed.signature}\n" in page
 
 
 def test_an_answer_is_no_question_whoever_signed_it():

@@ -54,7 +54,9 @@ def test_one_of_the_first_routers_that_passes_others_on(others, short):
         routes.note(f"10.{n}.0.2", arrived(8), NOW)  # the same part of the net counts once
     assert (routes.too_short(CLIENT, silent(2), NOW) is not None) is short
     assert routes.too_short(CLIENT, silent(3), NOW) is None  # as far as that, a firewall may be
-    assert routes.too_short(CLIENT, silent(2, first="x"), NOW + 3601) is None
+    later = Trace(hops=(Hop(1, "x"), Hop(2, "y"), Hop(3, "r1")), whole=True)
+    assert routes.too_short(CLIENT, later, NOW) is None  # nor where it is far from us
+    assert routes.too_short(CLIENT, silent(2), NOW + 3601) is None
     assert routes.too_short(CLIENT, silent(1, first="other"), NOW) is None
 
 

@@ -1,8 +1,12 @@
 """The agent's file, and what a domain with an agent needs."""
 
+import re
+from dataclasses import fields
+from pathlib import Path
+
 import pytest
 
-from tideover.config.agent import load_agent
+from tideover.config.agent import Agent, load_agent
 from tideover.config.load import load
 from tideover.config.mistakes import ConfigError
 
@@ -44,6 +48,21 @@ def test_a_small_file_is_enough(tmp_path):
 )
 def test_mistakes_are_told_with_their_place(tmp_path, text, told):
     assert told in mistakes(load_agent, tmp_path, text)
+
+
+PAGE = (Path(__file__).resolve().parents[3] / "docs" / "agent.md").read_text()
+EXAMPLES = re.findall(r"^```toml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+
+
+def test_the_page_names_each_setting():
+    told = set(re.findall(r"`(\w+)`", " ".join(re.findall(r"^\| (`.*?) \|", PAGE, re.MULTILINE))))
+    assert {field.name for field in fields(Agent)} <= told
+
+
+def test_the_examples_of_the_page_can_be_used(tmp_path):
+    agent, backup = EXAMPLES
+    assert mistakes(load_agent, tmp_path, agent).askers.keys() == {"mx2"}
+    assert mistakes(load, tmp_path, MAIN + backup).domains["example.com"].agent is not None
 
 
 MAIN = 'hostname = "mx2.example.org"\ndata_dir = "data"\n'
