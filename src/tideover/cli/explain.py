@@ -32,15 +32,42 @@ def explain(wanted: str, config: Path, as_json: bool) -> None:
         text = f"the event log in {directory} knows nothing of {output.printable(wanted)}"
         raise Problem(f"{text}; it keeps log.max_size of the latest events", BAD)
     if as_json:
-        output.json_array(events)
+        output.json_array(
+            e | ({"handover": told} if (told := _handover(e)) else {}) for e in events
+        )
         return
     colour = sys.stdout.isatty()
     for event in events:
         click.echo(render(event, date=True, colour=colour))
         for line in check_lines(event):
             click.echo(line)
+        if told := _handover(event):
+            click.echo(f"    handover: {told}")
     if report := _last_report(events):
         click.echo(f"Its bounce is a message of its own: tideover explain {report}")
+
+
+_KNOWS_CLIENT = "XCLIENT"
+
+
+def _handover(event: dict[str, Any]) -> str:
+    """What a primary's refusal says of how it was told of us, "" for most.
+
+    Of a client that passed through it may speak, so then only that counts which is surely of us.
+    """
+    from tideover.primary.handover_signs import sign_of
+
+    kind = event.get("event")
+    if kind not in ("delivery-deferred", "delivery-refused", "passed-refused"):
+        return ""
+    told = _KNOWS_CLIENT if kind == "passed-refused" else ""
+    sign = sign_of(str(event.get("reply", "")), event.get("stage"), told=told)
+    return str(sign) if sign is not None else ""
+
+
+def _with_handover(event: dict[str, Any]) -> dict[str, Any]:
+    told = _handover(event)
+    return event | {"handover": told} if told else event
 
 
 def _last_report(events: list[dict[str, Any]]) -> str | None:
