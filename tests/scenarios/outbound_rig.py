@@ -67,6 +67,7 @@ class Rig:
         router=None,
         tls=True,
         also=None,
+        look_up=None,
         **changes,
     ) -> None:
         self.spool = spool if spool is not None else MemorySpool()
@@ -82,6 +83,7 @@ class Rig:
             settings=settings(**changes),
             emit=self._tell,
             tls=opportunistic_context() if tls else None,
+            look_up=look_up,
             grace=1.0,
         )
 

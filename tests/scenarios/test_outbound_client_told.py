@@ -6,6 +6,7 @@ import pytest
 from msgspec.structs import replace
 from outbound_rig import BODY, CLIENT, TRACE, Rig, Routes, route_to, run, settings
 
+from tideover.dns.client_names import ClientNames
 from tideover.events import delivery_records
 from tideover.outbound.connection import Connection, ConnectionFailed
 from tideover.primary.interface import NextHop
@@ -62,6 +63,25 @@ def test_each_message_comes_in_the_name_of_its_own_client(pipelining: bool) -> N
             assert "EHLO other.example" in peer.commands
             # the first client's four messages share connections
             assert peer.connections <= 5
+
+    run(scenario)
+
+
+def test_a_primary_that_wants_a_name_hears_what_dns_says() -> None:
+    async def look_up(address: str) -> ClientNames:
+        return ClientNames("one.example.net", f"{address} never told")
+
+    async def scenario():
+        async with Peer(XCLIENT) as peer:
+            peer.behave = Front(peer)
+            rig = Rig(route_to(peer.port), look_up=look_up)
+            await rig.put()
+            async with rig.running():
+                await rig.told(delivery_records.Delivered)
+            (said,) = [line for line in peer.commands if line.startswith("XCLIENT")]
+            assert said == (
+                "XCLIENT ADDR=192.0.2.1 PORT=[UNAVAILABLE] PROTO=ESMTP NAME=one.example.net HELO=c"
+            )
 
     run(scenario)
 

@@ -44,7 +44,7 @@ from collections.abc import Callable, Sequence
 from tideover.smtp.capabilities import Capabilities
 from tideover.smtp.client_body import BodyEncoder, Framing
 from tideover.smtp.client_commands import envelope_commands
-from tideover.smtp.client_hello import STAGES, Fail, Introduction, Say
+from tideover.smtp.client_hello import Fail, Introduction, Say
 from tideover.smtp.client_talk import BY_HAND, Line, Talk
 from tideover.smtp.client_transaction import Transaction
 from tideover.smtp.client_values import (
@@ -289,12 +289,12 @@ class ClientSession:
         command = self._expected.popleft()
         if reply.code == 421 and command is not Command.QUIT:
             self._shutting_down(command, reply)
-        elif self._talk.under_way:
+        elif self._transaction is None and self._talk.under_way:
             self._on_talk(command, reply)
-        elif command in STAGES:
-            self._on_introduction(command, reply)
+        elif (handler := _HANDLERS.get(command)) is not None:
+            handler(self, reply)
         else:
-            _HANDLERS[command](self, reply)
+            self._on_introduction(command, reply)
 
     def _shutting_down(self, command: Command, reply: Reply) -> None:
         """421 may answer any command (RFC 5321 §3.8): nothing that is open was accepted."""

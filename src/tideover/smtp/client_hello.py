@@ -5,14 +5,10 @@ TLS (RFC 3207 §4.2).
 """
 
 from dataclasses import dataclass, replace
-from typing import Final
 
 from tideover.smtp.capabilities import Capabilities, parse_capabilities
 from tideover.smtp.client_values import Command, Ready, TlsGoAhead, TlsRefused
 from tideover.smtp.replies import Reply
-
-STAGES: Final = frozenset((Command.GREETING, Command.EHLO, Command.HELO, Command.STARTTLS))
-"""The commands whose replies are judged here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +41,7 @@ class Introduction:
     def on_reply(
         self, command: Command, reply: Reply
     ) -> Say | Fail | Ready | TlsGoAhead | TlsRefused:
-        """What follows from the reply to one of `STAGES`."""
+        """What follows from the reply to the greeting, EHLO, HELO or STARTTLS."""
         went_well = reply.code // 100 == 2
         if command is Command.GREETING:
             return self._ehlo() if went_well else Fail("the server gives no service")
