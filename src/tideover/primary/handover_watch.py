@@ -15,7 +15,7 @@ from tideover.events.delivery_records import (
 )
 from tideover.events.event import Event, EventSink
 from tideover.events.handover_records import HandoverMended, HandoverTrouble
-from tideover.events.pass_records import PassedRefused, PassedThrough
+from tideover.events.pass_records import PassedRefused, PassedThrough, PassThroughLost
 from tideover.primary.handover_signs import Sign, sign_of
 from tideover.primary.interface import PrimaryState
 from tideover.smtp.capabilities import Capabilities
@@ -75,6 +75,9 @@ class HandoverWatch:
                 self._replied(event, event.domain, event.host, event.reply, None)
             case DeliveryRefused() | PassedRefused():
                 self._replied(event, event.domain, event.host, event.reply, event.stage)
+            case PassThroughLost():
+                if found := _REPLY_IN.search(event.reason):
+                    self._replied(event, event.domain, event.host, found[1], event.stage)
             case PrimaryChanged():
                 self._connected(event)
             case _:

@@ -10,7 +10,7 @@ from tideover.events.delivery_records import (
 )
 from tideover.events.event import Event
 from tideover.events.handover_records import HandoverMended, HandoverTrouble
-from tideover.events.pass_records import PassedRefused, PassedThrough
+from tideover.events.pass_records import PassedRefused, PassedThrough, PassThroughLost
 from tideover.primary import handover_watch
 from tideover.primary.handover_watch import QUIET, HandoverWatch
 from tideover.smtp.capabilities import Capabilities
@@ -125,6 +125,16 @@ def test_a_primary_that_does_not_let_us_in() -> None:
     assert desk.take(changed("recovering", "it answers")) == ["-blocked"]
     assert desk.take(changed("down", "connection refused")) == []
     assert desk.take(refused(), changed("up", "")) == ["no-relay"], "which only mail can disprove"
+
+
+def test_trouble_while_it_passes_through() -> None:
+    lost = PassThroughLost(
+        time=1.0, message="M5", session="S", client="198.51.100.7", domain=DOMAIN,
+        recipients=("user@example.com",), host="mail", stage="RCPT",
+        reason="in trouble: 421 4.7.0 mail.example.com Error: too many connections from 192.0.2.1",
+    )  # fmt: skip
+    assert Desk().take(lost) == ["limited"]
+    assert Desk(KNOWING).take(lost) == []
 
 
 @pytest.mark.parametrize(
