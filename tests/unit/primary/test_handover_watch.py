@@ -89,9 +89,10 @@ def test_it_is_told_once_and_kept_until_it_goes_well() -> None:
         "no-relay", 2, 10.0, 11.0,
     )  # fmt: skip
     assert desk.watch.trouble("example.org") is None
-    assert desk.take(delivered(time=20.0)) == ["-no-relay"]
+    assert desk.take(refused(time=2 * QUIET)) == [], "it lasts"
+    assert desk.take(delivered(time=3 * QUIET)) == ["-no-relay"]
     assert desk.watch.trouble(DOMAIN) is None
-    assert desk.take(delivered(time=21.0)) == []
+    assert desk.take(delivered(time=3 * QUIET)) == []
 
 
 def test_who_is_greylisted_each_time_is_told_so_once_an_hour() -> None:
