@@ -67,6 +67,9 @@ def _prepare(config: Config, log_format: str) -> Prepared:
     files = raise_file_limit()
     prepare_directory(config.data_dir, config.user)
     sockets = bind(config.smtp.listen)
+    trap = bind(config.trap.listen, listening=False)
+    walls = bind(config.trap.nolisting, listening=False, alone=True)
+    for_trap = min(config.trap.max_connections, files // 2) if trap else 0
     early: list[Event] = []
     open_tls = partial(
         open_certificate,
@@ -92,7 +95,10 @@ def _prepare(config: Config, log_format: str) -> Prepared:
         stream=stream,
         console=console,
         early=early,
-        most_clients=max(1, files - OTHER_FILES - share_of_files(files)),
+        most_clients=max(1, files - for_trap - OTHER_FILES - share_of_files(files)),
+        trap=trap,
+        walls=walls,
+        most_trapped=for_trap,
     )
 
 

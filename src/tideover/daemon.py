@@ -57,6 +57,7 @@ from tideover.recipients.domain_list import DomainList
 from tideover.recipients.report import Refreshed, SourceStatus
 from tideover.smtp.capabilities import Capabilities
 from tideover.spool.sqlite import SqliteSpool, open_spool
+from tideover.trap.role import TrapRole
 
 # A stop is over within 10 s: this long for bodies under way, a little more for deliveries.
 STOP_GRACE: Final = 8.0
@@ -64,7 +65,9 @@ STOP_GRACE: Final = 8.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """What is made while we may still be root."""
+    """What is made while we may still be root. `trap` and `walls` are bound and don't listen: the
+    latter never do, and are kept so that the kernel refuses whoever comes (nolisting).
+    """
 
     sockets: list[socket.socket]
     certificate: Certificate
@@ -73,6 +76,9 @@ class Prepared:
     console: ConsoleLog
     early: list[Event]
     most_clients: int
+    trap: list[socket.socket]
+    walls: list[socket.socket]
+    most_trapped: int
 
 
 class Daemon:
@@ -119,7 +125,7 @@ class Daemon:
         daemon._open_outbound()
         await daemon._open_knowledge(stack)
         await daemon._open_inbound(prepared, stack)
-        control = ControlServer(daemon.config.data_dir, Service(daemon, emit))
+        control = ControlServer(daemon.config.data_dir, Service(daemon, emit, trap=daemon._trap))
         await control.start()
         stack.push_async_callback(control.close)
         if prepared.web is not None:
@@ -180,6 +186,7 @@ class Daemon:
             primaries=self,
             primary_up=self.dispatcher.primary_up,
             destination_up=self.dispatcher.destination_up,
+            evidence=self._healths,
             is_primary=self._is_primary,
             stream=self._stream,
             tls=self._tls,
@@ -213,6 +220,18 @@ class Daemon:
             gate=self._doorway.gate,
         )
         self._listeners = Listeners(self._house)
+        self._trap = TrapRole(
+            config,
+            make_chain.memory,
+            self._healths,
+            self._is_ours,
+            emit,
+            serving=lambda: not self._house.draining,
+            ceiling=prepared.most_trapped,
+        )
+        self._trap.start(prepared.trap)
+        stack.callback(self._trap.stop)
+        self._stream.add(self._trap.greytrap)
 
     def _joined(self) -> Config:
         """The configuration of the files and the list, with domains of its own: what is discovered
@@ -295,6 +314,7 @@ class Daemon:
                     self._knowledge.run(),
                     self._health_watch.run(),
                     self._doorway.run(self._house),
+                    self._trap.run(),
                     self.mx.run(),
                     self._health.run(),
                     self._discovery.run(),
