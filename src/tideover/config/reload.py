@@ -12,6 +12,8 @@ _FIXED = (
     ("console", "tls_certificate"),
     ("console", "tls_key"),
     ("log", "max_size"),
+    ("trap", "listen"),
+    ("trap", "nolisting"),
 )
 """Bound to sockets, files or rights that exist once, from the start to the end of the process."""
 
