@@ -17,6 +17,7 @@ from tideover.events.event import EventSink
 from tideover.events.stream import EventStream
 from tideover.outbound.callout import Callouts
 from tideover.primary.interface import Router
+from tideover.primary.standing import Evidence
 from tideover.recipients.directory import DirectoryTable, Primaries
 from tideover.recipients.facts import GOOD_FOR, Facts
 from tideover.recipients.feed.slow import SlowHash
@@ -76,6 +77,7 @@ class Knowledge:
         primaries: Primaries,
         primary_up: Callable[[str], bool | None],
         destination_up: Callable[[str], bool | None],
+        evidence: Evidence,
         is_primary: Callable[[str, str], bool],
         stream: EventStream,
         tls: ssl.SSLContext | None,
@@ -93,6 +95,7 @@ class Knowledge:
             emit=emit,
             tls=tls,
             destination_up=destination_up,
+            evidence=evidence,
         )
         stack.push_async_callback(callouts.close)
         knowledge = cls(

@@ -15,10 +15,12 @@ from tideover.events.event import Event
 from tideover.events.recipient_records import CalloutsRefused
 from tideover.outbound import callout_destination as module
 from tideover.outbound.callout import Callouts
+from tideover.outbound.connection import host_text
 from tideover.outbound.transport import opportunistic_context
 from tideover.primary.interface import NextHop, NoRoute, Route, Trouble
 from tideover.recipients.sources.callout import Answer, Unavailable
 from tideover.recipients.sources.interface import SourceError
+from tideover.smtp.capabilities import Capabilities
 from tideover.testing.daemon import free_port
 from tideover.testing.peer import Peer, Reaction, Step
 
@@ -29,6 +31,7 @@ class Rig:
     def __init__(self, *ports: int, source: Source | None = None) -> None:
         self.up: bool | None = True
         self.events: list[Event] = []
+        self.evidence: list[tuple[str, str, bool | str]] = []
         self.router = Routes()
         self.router.table = {DOMAIN: route_to(*ports)}
         self.callouts = Callouts(
@@ -39,7 +42,14 @@ class Rig:
             emit=self.events.append,
             tls=opportunistic_context(),
             destination_up=lambda _: self.up,
+            evidence=self,
         )
+
+    def reached(self, key: str, host: str, offered: Capabilities) -> None:
+        self.evidence.append((key, host, offered.dsn))
+
+    def failed(self, key: str, host: str, reason: str) -> None:
+        self.evidence.append((key, host, reason))
 
     async def ask(self, local: str, **more) -> Answer:
         return (await self.callouts.probe(DOMAIN, local, **more)).answer
@@ -103,6 +113,21 @@ def test_connections_are_kept_and_bounded() -> None:
             async with rig(peer, source=Source(max_rate=10_000, max_lookups=3)) as one:
                 await asyncio.gather(*(one.ask(f"u{n}") for n in range(30)))
                 assert (peer.connections, peer.most_open) == (3, 3)
+
+    run(scenario)
+
+
+def test_what_its_connections_meet_is_evidence() -> None:
+    async def scenario() -> None:
+        async with Peer() as peer, rig(peer) as made:
+            assert await made.ask("user") is Answer.TAKEN
+            assert await made.ask("other") is Answer.TAKEN
+            host = host_text(made.router.table[DOMAIN].hops[0])
+            assert made.evidence == [(str(peer.port), host, True)]
+        gone = Rig(peer.port)
+        await gone.fails(Unavailable)
+        ((key, host, reason),) = gone.evidence
+        assert (key, "can't connect" in str(reason)) == (str(peer.port), True)
 
     run(scenario)
 

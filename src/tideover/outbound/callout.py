@@ -21,9 +21,10 @@ from tideover.events.event import EventSink
 from tideover.events.recipient_records import CalloutsRefused
 from tideover.message.envelope import Recipient
 from tideover.outbound.callout_destination import Destination, Past, Room
-from tideover.outbound.connection import ConnectionFailed, host_text
+from tideover.outbound.connection import Connection, ConnectionFailed, host_text
 from tideover.outbound.transport import connect
-from tideover.primary.interface import Route, Router
+from tideover.primary.interface import NextHop, Route, Router
+from tideover.primary.standing import Evidence
 from tideover.recipients.sources.callout import Answer, Probed, Unavailable
 from tideover.recipients.sources.interface import SourceError
 from tideover.recipients.sources.mailbox import doubts_mailbox, refuses_mailbox
@@ -42,7 +43,7 @@ class Callouts:
     """The `Prober` of `recipients.sources.callout`. `close` it at the end.
 
     `source` is the configuration of the source `callout`; `destination_up` says of a route's key
-    whether mail reaches it, None when that is not known.
+    whether mail reaches it, None when that is not known; `evidence` hears of each connection.
     """
 
     def __init__(
@@ -55,12 +56,14 @@ class Callouts:
         emit: EventSink,
         tls: ssl.SSLContext | None,
         destination_up: Callable[[str], bool | None],
+        evidence: Evidence | None = None,
         clock: Callable[[], float] = wall_clock,
     ) -> None:
         self._router = router
         self._emit = emit
         self._tls = tls
         self._destination_up = destination_up
+        self._evidence = evidence
         self._clock = clock
         self._destinations: dict[str, Destination] = {}
         self._room = Room()
@@ -77,7 +80,7 @@ class Callouts:
         self._set(hostname, outbound, source)
         for key, destination in self._destinations.items():
             destination.retire()
-            self._destinations[key] = self._make(destination.past)
+            self._destinations[key] = self._make(key, destination.past)
 
     async def probe(self, domain: str, local: str, *, background: bool = False) -> Probed:
         """As `Prober.probe`. `domain` in A-labels, `local` unquoted.
@@ -98,7 +101,7 @@ class Callouts:
         destination = self._destinations.get(route.key)
         if destination is None:
             self._forget_quiet_ones()
-            destination = self._destinations[route.key] = self._make()
+            destination = self._destinations[route.key] = self._make(route.key)
         question = _question(domain, local)
         try:
             host, verdict = await destination.ask(
@@ -130,11 +133,23 @@ class Callouts:
         )
         self._connect = partial(connect, hostname=hostname, settings=settings, context=self._tls)
 
-    def _make(self, past: Past | None = None) -> Destination:
+    def _make(self, key: str, past: Past | None = None) -> Destination:
         _, _, source = self._settings
+        connect = partial(self._connect_to, key)
         return Destination(
-            self._connect, source.max_lookups, source.max_rate, self._spawn, self._room, past=past
+            connect, source.max_lookups, source.max_rate, self._spawn, self._room, past=past
         )
+
+    async def _connect_to(self, key: str, hop: NextHop) -> Connection:
+        try:
+            connection = await self._connect(hop)
+        except ConnectionFailed as error:
+            if self._evidence is not None:
+                self._evidence.failed(key, host_text(hop), str(error))
+            raise
+        if self._evidence is not None:
+            self._evidence.reached(key, connection.host, connection.capabilities)
+        return connection
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
