@@ -21,6 +21,8 @@ from tideover.console.server import Prepared as PreparedWeb
 from tideover.control.offline import SPOOL
 from tideover.control.server import ControlServer
 from tideover.control.service import Service
+from tideover.dns.client_names import UNKNOWN, ClientNames, client_names
+from tideover.dns.names import Names
 from tideover.dns.resolver import DnsError, DnsResolver
 from tideover.doorway import Doorway
 from tideover.events.console_log import ConsoleLog
@@ -103,6 +105,7 @@ class Daemon:
         self._console = prepared.console
         self._tls = opportunistic_context()
         self._resolver = DnsResolver(loaded.config.dns)
+        self._names: Names | None = None
         self._using = asyncio.Lock()
         self._stop = asyncio.Event()
         self._reload = asyncio.Event()
@@ -175,6 +178,7 @@ class Daemon:
             emit=self._emit,
             tls=self._tls,
             healths=self._healths,
+            look_up=self._look_up,
             grace=STOP_GRACE,
         )
         self._aging = Aging(self.spool, self.config, self._emit, on_queued=self._notify)
@@ -197,11 +201,13 @@ class Daemon:
     async def _open_inbound(self, prepared: Prepared, stack: AsyncExitStack) -> None:
         config, emit = self.config, self._emit
         make_chain = await ChainMaker.open(config, self._is_ours, emit, stack)
+        self._names = make_chain.names
         self._doorway = await Doorway.open(
             config,
             self._router,
             self._healths,
             make_chain.memory,
+            look_up=self._look_up,
             tls=self._tls,
             emit=emit,
             stack=stack,
@@ -241,6 +247,10 @@ class Daemon:
         return replace(config, domains=dict(config.domains))
 
     # What the parts tell each other
+
+    async def _look_up(self, address: str) -> ClientNames:
+        """The names of a client, as primaries are told them."""
+        return UNKNOWN if self._names is None else await client_names(self._names, address)
 
     def _notify(self, domains: Iterable[str]) -> None:
         for domain in domains:

@@ -15,6 +15,7 @@ from typing import Final
 from tideover.agent.asker import Asker
 from tideover.agent.protocol import Verdict
 from tideover.config.model import Config
+from tideover.dns.client_names import LookUp
 from tideover.events.event import EventSink
 from tideover.inbound.house import House
 from tideover.inbound.posture import Gate
@@ -42,6 +43,7 @@ class Doorway:
         healths: Healths,
         memory: Memory,
         *,
+        look_up: LookUp,
         tls: ssl.SSLContext | None,
         emit: EventSink,
     ) -> None:
@@ -57,6 +59,7 @@ class Doorway:
             outbound=config.outbound,
             settings=config.pass_through,
             tls=tls,
+            look_up=look_up,
         )
         self.gate = Gate(healths, self._relay, self._cut_off)
 
@@ -68,12 +71,13 @@ class Doorway:
         healths: Healths,
         memory: Memory,
         *,
+        look_up: LookUp,
         tls: ssl.SSLContext | None,
         emit: EventSink,
         stack: AsyncExitStack,
     ) -> "Doorway":
         """Open all parts; `stack` closes them again."""
-        doorway = cls(config, router, healths, memory, tls=tls, emit=emit)
+        doorway = cls(config, router, healths, memory, look_up=look_up, tls=tls, emit=emit)
         stack.push_async_callback(doorway._relay.close)
         stack.push_async_callback(doorway._asker.close)
         return doorway

@@ -32,7 +32,7 @@ class ChainMaker:
         self._is_ours = is_ours
         self._emit = emit
         self._resolver = DnsResolver(config.dns, at_once=_LOOK_UPS, patience=_PATIENCE)
-        self._names = CachedNames(self._resolver, clock=monotonic)
+        self.names = CachedNames(self._resolver, clock=monotonic)
         self._copies = Copies(config.data_dir)
 
     @classmethod
@@ -43,7 +43,7 @@ class ChainMaker:
         memory = await Memory.open(config.data_dir / NAME, emit)
         stack.push_async_callback(memory.close)
         maker = cls(config, memory, is_ours, emit)
-        stack.push_async_callback(maker._names.close)
+        stack.push_async_callback(maker.names.close)
         return maker
 
     def __call__(self, config: Config) -> Chain:
@@ -51,7 +51,7 @@ class ChainMaker:
         self._resolver.reconfigure(config.dns)
         services = Services(
             config=config,
-            names=self._names,
+            names=self.names,
             memory=self.memory,
             is_ours=self._is_ours,
             emit=self._emit,
