@@ -14,6 +14,7 @@ from tideover.outbound.transport import connect
 from tideover.primary.interface import NextHop, NoRoute, PrimaryState, Route, Trouble
 from tideover.spool.interface import DomainHold, Filter, SpoolUnavailable, State
 from tideover.spool.memory import MemorySpool
+from tideover.testing.daemon import free_port
 from tideover.testing.peer import Peer, Reaction
 
 CLIENT = Client(session=SessionId("s"), address="192.0.2.1", port=1, helo="c", protocol="SMTP")
@@ -966,5 +967,24 @@ def test_mail_removed_meanwhile_stops_the_probing():
             async with asyncio.timeout(5):
                 while not destination.idle or destination._waiting:
                     await asyncio.sleep(0.01)
+
+    run(scenario)
+
+
+def test_what_another_backup_takes_does_not_make_the_primary_up() -> None:
+    async def scenario() -> None:
+        async with Peer() as backup:
+            hops = (
+                NextHop("primary.example", "127.0.0.1", free_port()),
+                NextHop("backup.example", "127.0.0.1", backup.port, intermediate=True),
+            )
+            async with Rig(Route(key="k", hops=hops)).running() as rig:
+                for count in range(1, 4):
+                    await rig.put()
+                    await rig.told(delivery_records.Delivered, count)
+                await asyncio.sleep(0.1)
+                assert rig.dispatcher.primary_up(DOMAIN) is not True
+                changes = [e for e in rig.events if isinstance(e, delivery_records.PrimaryChanged)]
+                assert not [event for event in changes if event.after != "down"]
 
     run(scenario)
