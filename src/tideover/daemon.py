@@ -160,10 +160,6 @@ class Daemon:
         self._discovery.adopt(self.config)
         self.mx = Watch(self.config, self._router, store, emit)
         self._healths = Healths(self.config.health, self._router, emit, store=store)
-        self._health_watch = HealthWatch(
-            self.config, self._router, self._healths, Checker(self.config, self._tls), emit
-        )
-        self._healths = Healths(self.config.health, self._router, emit, store=store)
         checker = Checker(self.config, self._tls)
         self._health = HealthWatch(self.config, self._router, self._healths, checker, emit)
 
@@ -322,7 +318,6 @@ class Daemon:
                     self.dispatcher.run(),
                     self._aging.run(),
                     self._knowledge.run(),
-                    self._health_watch.run(),
                     self._doorway.run(self._house),
                     self._trap.run(),
                     self.mx.run(),

@@ -23,7 +23,7 @@ virtual_mailbox_domains = example.com
 virtual_mailbox_maps = inline:{user@example.com=x}
 smtpd_recipient_restrictions =
     reject_unauth_destination,
-    check_client_access 
+    check_client_access
         inline:{{127.0.0.1 = defer greylisted}, {198.51.100.7 = defer greylisted}}
 smtpd_client_restrictions = check_client_access static:{defer newcomer}
 smtpd_client_connection_rate_limit = 3

@@ -24,7 +24,6 @@ from tideover.recipients.interface import Confidence, Finding, Verdict
 from tideover.smtp.receipt import Receipt
 from tideover.spool.ids import IdSource
 
-
 HONEYPOT = Confidence.HONEYPOT
 
 

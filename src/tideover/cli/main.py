@@ -67,7 +67,7 @@ TRAP = LazyGroup(
 )
 AGENT = LazyGroup(
     "agent",
-    help="Whether the primary can reach a client: the agent beside it, and who asks.",
+    help="Beside the primary: whether a client can be reached.",
     verbs={
         "serve": "tideover.cli.agent_serve:agent_serve",
         "keygen": "tideover.cli.agent_keygen:agent_keygen",

@@ -61,7 +61,7 @@ def _broken_profile(profile: Profile) -> Iterator[tuple[str, str]]:
 
 
 def key_files(config: Config) -> Iterator[tuple[str, Path]]:
-    """Every file with a key or password that policy or agents need, and the first setting that names it."""
+    """Every file with a key or password of policy or for agents, and the setting that names it."""
     named = [("arc.key_file", config.arc.key_file),
              ("rspamd.password_file", config.rspamd.password_file),
              ("cut_off.key_file", config.cut_off.key_file)]  # fmt: skip

@@ -42,7 +42,7 @@ class LiveMail(Protocol):
     told: str
 
     async def recipient(self, recipient: Recipient) -> Reply | Gone:
-        """RCPT (the first one after MAIL: a refusal of MAIL is its reply, and that of all others)."""
+        """RCPT, the first one after MAIL: a refusal of that is the reply to all of them."""
 
     async def start(self, *, chunking: bool) -> Reply | Gone:
         """The body is about to come; a 3xx when it may. `chunking`: the client uses BDAT."""
@@ -50,7 +50,7 @@ class LiveMail(Protocol):
     def write(self, piece: bytes) -> Awaitable[Gone | None] | None:
         """A piece of the body, which starts with our trace fields; wait for what is returned.
 
-        A body that is refused before its end is `Gone` without `after_dot`; the client still sends.
+        A body refused before its end is `Gone` without `after_dot`; the client still sends.
         """
 
     async def end(self, queue_id: str) -> Receipt | Reply | Gone:
@@ -59,7 +59,7 @@ class LiveMail(Protocol):
         """
 
     def abandon(self) -> None:
-        """The client gave up, or is done: leave a clean connection, or none. May be called again."""
+        """The client gave up, or is done: leave a clean connection, or none. Again: nothing."""
 
 
 class Relay(Protocol):

@@ -48,7 +48,7 @@ class Evidence(Protocol):
     """Is told what happens on connections to primaries, whoever made them."""
 
     def reached(self, key: str, host: str, offered: Capabilities) -> None:
-        """A host of the route gave service; what it offers us (after STARTTLS, if that was done)."""
+        """A host of the route gave service, and offers this (after STARTTLS, if that was done)."""
 
     def failed(self, key: str, host: str, reason: str) -> None:
         """A host of the route gave none: refused, silent, 421, 4.3.2."""

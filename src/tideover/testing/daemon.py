@@ -104,7 +104,9 @@ class Daemon:
 
     def _posture(self) -> str:
         """Most tests queue whether the primary is up or not; others say what they want."""
-        return "" if "when_primary_up" in self.sections["domain"] else 'when_primary_up = "accept"\n'
+        return (
+            "" if "when_primary_up" in self.sections["domain"] else 'when_primary_up = "accept"\n'
+        )
 
     def _dns(self) -> str:
         """Tests ask nobody's DNS: one where nothing listens, unless they bring their own."""
