@@ -106,7 +106,10 @@ def test_the_verdict_is_the_primarys(primary: Home, passing: Daemon, case: str) 
     body, user, parameters, expected = CASES[case]
     direct, through = both(primary, passing, body, [f"{user}@example.com"], mail=parameters)
     assert direct.verdict.startswith(expected.encode())
-    assert _same(through.verdict) == _same(direct.verdict)
+    if case == "too-large":  # at the very octet, since EHLO promised no more than the primary takes
+        assert through.verdict[:9] == direct.verdict[:9]
+    else:
+        assert _same(through.verdict) == _same(direct.verdict)
     assert through.codes() == direct.codes()
 
 
@@ -331,10 +334,12 @@ def test_exim_behind_us(tmp_path: Path) -> None:
             for number, by_bdat in ((501, False), (502, True)):
                 told = transact(daemon.port, mail(number, 90_000), by_bdat=by_bdat)
                 direct = transact(exim.port, mail(number, 90_000), by_bdat=by_bdat)
-                assert told.end.startswith(b"250 OK id="), direct.end
                 assert _exims(told.end) == _exims(direct.end)
         until(lambda: len(exim.mailbox()) == 4)
 
 
 def _exims(reply: bytes) -> bytes:
-    return re.sub(rb"id=\S+", b"id=ID", reply)
+    """Its last line: those above count the octets of the last chunk, and we send other chunks."""
+    last = reply.splitlines()[-1]
+    assert last.startswith(b"250 OK id="), reply
+    return re.sub(rb"id=\S+", b"id=ID", last)

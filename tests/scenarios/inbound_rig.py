@@ -44,7 +44,6 @@ class OneDomain:
         verdict = Verdict.ACCEPT if known else Verdict.REJECT
         return Finding(verdict=verdict, domain="example.com")
 
-
     def trap(self, local, domain):
         found = self.findings.get(local)
         return found if isinstance(found, Finding) and found.confidence is HONEYPOT else None

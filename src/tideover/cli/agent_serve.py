@@ -44,9 +44,9 @@ _REFRESH: Final = 60.0  # seconds between two looks at the certificate's files
     help="The log on stderr: for programs, or for people.",
 )
 def agent_serve(config: Path, log_format: str) -> None:
-    """Say, when a backup asks, whether a client can be reached from here, until SIGTERM.
+    """Answer backups that ask whether a client can be reached.
 
-    Runs beside the primary. Traces need root or CAP_NET_RAW, or the group in
+    Runs beside the primary, until SIGTERM. Traces need root or CAP_NET_RAW, or the group in
     net.ipv4.ping_group_range; without them TCP alone decides, which the start says.
     """
     from tideover.agent.echo import Echoes

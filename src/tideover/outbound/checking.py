@@ -55,18 +55,17 @@ class Checker:
         hops: Sequence[NextHop],
         domain: str,
         *,
+        limit: float,
         patience: float,
         secure: bool,
         failed: Callable[[str], None],
     ) -> Check:
-        """Check the hops in this order until one gives service. Never raises; within `[health]
-        timeout`.
+        """Check the hops in this order until one gives service. Never raises.
 
-        `patience`: seconds for a connection to open; `secure`: begin TLS where it is offered;
+        `limit`: seconds in all; `patience`: seconds for a connection to open; `secure`: begin TLS where it is offered;
         `failed` is told each host that gave none.
         """
-        timeout = self._config.health.timeout
-        until = asyncio.get_running_loop().time() + timeout
+        until = asyncio.get_running_loop().time() + limit
         context = self._tls if secure or self._config.health.ask_postmaster else None
 
         async def reach(hop: NextHop) -> Connection:
@@ -76,7 +75,7 @@ class Checker:
             connection = await first_of(
                 hops,
                 reach,
-                stagger=min(STAGGER, timeout / 2 / len(hops)),
+                stagger=min(STAGGER, limit / 2 / len(hops)),
                 failed=lambda hop, _: failed(host_text(hop)),
             )
         except ConnectionFailed as error:

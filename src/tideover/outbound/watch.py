@@ -40,6 +40,11 @@ LOOKS: Final = 64
 HASTE: Final = 2.0
 """Seconds for a connection to one that is down to open."""
 
+SLOW: Final = 2.0
+"""Times `[health] timeout` that a check of one that is not up may take: postscreen lets whom it does
+not know yet wait 6 s for its greeting, and knows for a day who did.
+"""
+
 SECURED: Final = 60.0
 """Seconds after which TLS is tried again with one that is up: each handshake costs both sides."""
 
@@ -233,14 +238,15 @@ class HealthWatch:
     async def _make_now(self, route: Route, domain: str, seen: "_Seen") -> bool:
         health = self._healths.of(route.key)
         began, started = self._clock(), asyncio.get_running_loop().time()
-        interval = self._config.outbound.probe_interval
+        interval, timeout = self._config.outbound.probe_interval, self._config.health.timeout
         seen.next_at = began + min(1.0, interval)
         up = health.state is PrimaryState.UP
         secure = not (up and started - seen.secured < SECURED)
         check = await self._checker.check(
             seen.turn(_primaries(route)),
             domain,
-            patience=self._config.health.timeout if up else max(HASTE, interval),
+            limit=timeout if up else timeout * SLOW,
+            patience=timeout if up else max(HASTE, interval),
             secure=secure,
             failed=lambda host: health.host_failed(host, self._clock()),
         )
