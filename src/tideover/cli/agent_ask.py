@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @config_option
 @json_option
 def agent_ask(domain: str, address: str, config: Path, as_json: bool) -> None:
-    """Ask the agent of DOMAIN whether it can reach ADDRESS, with the backup's key.
+    """Ask the agent of DOMAIN whether it can reach ADDRESS.
 
     Needs no daemon. Exit code 1: there is no answer that can be believed.
     """
