@@ -160,7 +160,7 @@ def measure_one(ports: dict[str, int], count: int, rounds: int) -> Result:
         result["rate"][way] = {
             server: round(statistics.median(found)) for server, found in rates.items()
         }
-        times = waits(ports, max(100, count // 10), kept=way == "kept")
+        times = waits(ports, max(100, count // 4), kept=way == "kept")
         result["wait"][way] = {server: summary(found) for server, found in times.items()}
     return result
 
