@@ -176,7 +176,7 @@ def test_an_outage_silences_it_at_once_and_marks_nobody(tmp_path, how):
             rig.primaries.doubt.add("example.org")
         else:
             rig.primaries.states["example.org"] = PrimaryState(how)
-        await rig.until(lambda: rig.role.state().state == "silent", 1.0)
+        await rig.until(lambda: rig.role.state().state == "silent", 5.0)
         while await lasting.hear():
             pass
         await lasting.close()
@@ -213,11 +213,11 @@ def test_connections_are_bounded_in_all_and_for_each_client(tmp_path):
         held = [await rig.client("127.0.0.1") for _ in range(2)]
         for client in held:
             assert (await client.hear()).startswith(b"220 ")
-        with pytest.raises(ConnectionError):
+        with pytest.raises(OSError, match=r"(?i)reset|not connected"):
             await (await rig.client("127.0.0.1")).try_mail()
         held.append(await rig.client("127.0.0.2"))
         assert (await held[-1].hear()).startswith(b"220 ")
-        with pytest.raises(ConnectionError):
+        with pytest.raises(OSError, match=r"(?i)reset|not connected"):
             await (await rig.client("127.0.0.3")).try_mail()
         assert rig.role.state().connections == 3
         for client in held:
