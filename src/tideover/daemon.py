@@ -228,7 +228,7 @@ class Daemon:
             self._healths,
             self._is_ours,
             emit,
-            serving=lambda: not self._house.draining,
+            serving=self._takes_connections,
             ceiling=prepared.most_trapped,
         )
         self._trap.start(prepared.trap)
@@ -247,6 +247,11 @@ class Daemon:
     async def _look_up(self, address: str) -> ClientNames:
         """The names of a client, as primaries are told them."""
         return UNKNOWN if self._names is None else await client_names(self._names, address)
+
+    def _takes_connections(self) -> bool:
+        """Whether who comes to our listeners is let in: if not, coming to the trap is no sin."""
+        house = self._house
+        return not house.draining and house.limits.total < house.config.smtp.max_connections
 
     def _notify(self, domains: Iterable[str]) -> None:
         for domain in domains:
@@ -445,6 +450,8 @@ class Daemon:
             self._router.reconfigure(fresh)
             self.mx.reconfigure(fresh)
             self._health.reconfigure(fresh)
+            self._doorway.reconfigure(fresh)
+            self._trap.reconfigure(fresh)
             self.dispatcher.reconfigure(
                 hostname=fresh.hostname,
                 settings=fresh.outbound,

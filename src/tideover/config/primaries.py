@@ -38,7 +38,7 @@ class PassThrough:
 
     max_connections: Annotated[
         Count, doc("Connections to one primary at once that pass transactions through.", ge=1)
-    ] = 100
+    ] = 40
     idle_time: Annotated[
         Duration, doc("How long a connection is kept for the next transaction.")
     ] = 30.0

@@ -80,7 +80,7 @@ class Healths:
             if held is not None:
                 state, since, reason = PrimaryState.HELD, held.since, held.reason
             return Standing(key=None, state=state, since=since, reason=reason, doubt=True)
-        health = self.of(route.key)
+        health, now = self.of(route.key), self._clock()
         state, since, reason = health.state, health.since, health.reason
         if held is not None:
             state, since, reason = PrimaryState.HELD, held.since, held.reason
@@ -91,9 +91,10 @@ class Healths:
             state=state,
             since=since,
             reason=reason,
-            doubt=health.doubt(self._clock()),
+            doubt=health.doubt(now),
             capabilities=health.offers.together,
             checked_at=health.checked_at,
+            ailing=tuple([host for host in health.hosts if health.ailing(host, now)]),
         )
 
     async def look(self, domain: str) -> Standing:
