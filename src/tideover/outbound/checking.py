@@ -62,8 +62,8 @@ class Checker:
     ) -> Check:
         """Check the hops in this order until one gives service. Never raises.
 
-        `limit`: seconds in all; `patience`: seconds for a connection to open; `secure`: begin TLS where it is offered;
-        `failed` is told each host that gave none.
+        `limit`: seconds in all; `patience`: seconds for a connection to open; `secure`: begin TLS
+        where it is offered; `failed` is told each host that gave none.
         """
         until = asyncio.get_running_loop().time() + limit
         context = self._tls if secure or self._config.health.ask_postmaster else None

@@ -41,8 +41,8 @@ HASTE: Final = 2.0
 """Seconds for a connection to one that is down to open."""
 
 SLOW: Final = 2.0
-"""Times `[health] timeout` that a check of one that is not up may take: postscreen lets whom it does
-not know yet wait 6 s for its greeting, and knows for a day who did.
+"""Times `[health] timeout` that a check of one that is not up may take: postscreen lets those whom
+it does not know yet wait 6 s for its greeting, and knows them for a day when they did.
 """
 
 SECURED: Final = 60.0
