@@ -12,7 +12,8 @@ class Capabilities:
 
     `size` is the announced maximum in octets, None when there is none or it isn't said (RFC 1870);
     `rcpt_max` and `mail_max` are the LIMITS of RFC 9422, None when not announced. `xclient` and
-    `xforward` are the attributes that may be sent (Postfix's XCLIENT_README, XFORWARD_README).
+    `xforward` are the attributes that may be sent (Postfix's XCLIENT_README, XFORWARD_README); an
+    XCLIENT without ADDR is none, as with it nobody is taken for the client.
     """
 
     size_offered: bool = False
@@ -53,7 +54,7 @@ def parse_capabilities(ehlo: Reply) -> Capabilities:
             found["size_offered"] = True
             # RFC 1870 §4: zero means that no fixed maximum is in force.
             found["size"] = _number(arguments[0]) or None if arguments else None
-        elif keyword in ("XCLIENT", "XFORWARD"):
+        elif keyword == "XFORWARD" or (keyword == "XCLIENT" and "ADDR" in arguments):
             found[keyword.lower()] = frozenset(arguments)
         elif keyword == "LIMITS":
             for argument in arguments:

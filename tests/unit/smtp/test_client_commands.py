@@ -79,3 +79,10 @@ def test_size_without_a_usable_number_is_no_limit(line):
 
 def test_the_first_line_is_no_capability():
     assert parse_capabilities(Reply(250, None, ("PIPELINING",))) == Capabilities()
+
+
+def test_an_xclient_that_takes_no_address_is_no_right_to_say_who_calls():
+    offered = parse_capabilities(Reply(250, None, ("hi", "XCLIENT NAME HELO", "XFORWARD ADDR")))
+    assert offered == Capabilities(xforward=frozenset({"ADDR"}))
+    with_address = parse_capabilities(Reply(250, None, ("hi", "xclient name addr")))
+    assert with_address.xclient == frozenset({"NAME", "ADDR"})
