@@ -117,11 +117,10 @@ class BreakingPeer:
         new.write_text(f"{step} {way}")
         new.rename(self._directory / "arm")
 
-    def disarm(self) -> bool:
-        """Break no more; returns whether it still would have."""
-        armed = (self._directory / "arm").exists()
-        (self._directory / "arm").unlink(missing_ok=True)
-        return armed
+    @property
+    def armed(self) -> bool:
+        """Whether it would still break."""
+        return (self._directory / "arm").exists()
 
     def taken(self) -> list[Taken]:
         """What it has taken, oldest first."""
