@@ -224,7 +224,7 @@ class Dialogue:
         self._waited()
         try:
             future.result()
-        except SpoolError as error:
+        except Exception as error:  # trouble with the disk, or a bug of ours
             self._current.write_failed(error)
         if self._line.gone:
             self._current.close()

@@ -56,7 +56,7 @@ class Passing:
             return self._refused_all(answer)
         self.stage = "BODY"
         self.copy = copy
-        await self._written(self._live.write(trace))
+        await self._written(self._sent(trace))
         return None
 
     def write(self, piece: bytes, admission: Admission) -> Awaitable[None] | None:
@@ -64,7 +64,7 @@ class Passing:
         if self.copy is not None and admission.refusal(0) is not None:
             self.forget_copy()  # the disk is full: the primary takes the message, or nobody
         copied = self.copy.write(piece) if self.copy is not None else None
-        written = self._live.write(piece) if self._gone is None else None
+        written = self._sent(piece)
         return None if copied is None and written is None else self._both(copied, written)
 
     async def _both(
@@ -78,9 +78,26 @@ class Passing:
         finally:
             await self._written(written)
 
+    def _sent(self, piece: bytes) -> Awaitable[Gone | None] | None:
+        if self._gone is not None:
+            return None
+        try:
+            return self._live.write(piece)
+        except Exception as error:
+            self._broken(error)
+            return None
+
     async def _written(self, written: Awaitable[Gone | None] | None) -> None:
-        if written is not None and (gone := await written) is not None:
-            self._gone = gone
+        try:
+            if written is not None and (gone := await written) is not None:
+                self._gone = gone
+        except Exception as error:
+            self._broken(error)
+
+    def _broken(self, error: Exception) -> None:
+        """There is a bug of ours on the way to the primary: the message goes on by its copy."""
+        self._log.failed(error)
+        self._gone = Gone(text=f"a bug: {type(error).__name__}")
 
     async def end(self, queue_id: QueueId) -> Receipt | Reply | Gone:
         """The body is whole."""

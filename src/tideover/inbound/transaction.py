@@ -47,7 +47,7 @@ class Transaction:
 
     __slots__ = ("_client", "_house", "_kept", "_log", "_mail", "_max_size", "_passed",
                  "_passing", "_policy", "_recipients", "_sender", "_trace", "_trapped", "_verdict",
-                 "failure", "honeypots", "queue_id", "size")  # fmt: skip
+                 "_without", "failure", "honeypots", "queue_id", "size")  # fmt: skip
 
     def __init__(
         self, house: House, client: Client, mail: MailFrom, session: SessionPolicy, trapped: int
@@ -62,6 +62,7 @@ class Transaction:
         self._max_size: int | None = None
         self._passing: Passing | None = None
         self._passed: Receipt | None = None
+        self._without: str | None = None  # the primary that had no verdict
         self._verdict = Verdict()
         self._trace = b""
         self._trapped = trapped
@@ -90,6 +91,11 @@ class Transaction:
             domain = house.postmaster_domain
             address = f"{mailbox.text}@{domain}"
         name, way = house.way(domain)
+        if way.key is not None:  # who has the same primary goes the same way, however it stands now
+            if self._answered is not None and self._answered.way.key == way.key:
+                way = self._answered.way
+            elif way.key == self._without:
+                way = QUEUED
         if way.mode is Mode.PASS:
             trap = house.directory.trap(mailbox.local, name)
             if trap is None:
@@ -146,7 +152,7 @@ class Transaction:
             notify=event.parameters.notify, orcpt=event.parameters.orcpt,
         )  # fmt: skip
         passing = self._passing
-        if passing is not None and passing.way != way and not passing.taken:
+        if passing is not None and not passing.taken and (passing.way != way or self._recipients):
             passing.close()
             passing = self._passing = None
         if (passing is not None and passing.way != way) or (passing is None and self._recipients):
@@ -161,6 +167,7 @@ class Transaction:
                 return found
             passing = self._passing = found if isinstance(found, Passing) else None
         if passing is None:
+            self._without = way.key
             return await self._as_in_an_outage(event, address, domain)
         answer = await passing.recipient(recipient, event.recipient.local)
         if isinstance(answer, Gone):
@@ -180,6 +187,7 @@ class Transaction:
         """
         passing.lost(gone)
         self._passing = None
+        self._without = passing.way.key
         for recipient, local in passing.taken:
             verdict = self._policy.recipient(recipient, local, self._trapped + len(self.honeypots))
             if verdict is not None and not isinstance(verdict, Reply):
@@ -198,6 +206,9 @@ class Transaction:
 
     async def _judge_passing(self, passing: Passing) -> Reply | None:
         """The primary's verdict; when it has none, ours."""
+        if passing.copy is not None and _in_circles(await first_fields(passing.copy)):
+            passing.close()  # without its end the body is nothing
+            return self.refused(LOOP, "loop")
         answer = await passing.end(self.queue_id)
         if isinstance(answer, Receipt):
             # told now: the primary has it, whether the client still hears of it or not
@@ -326,9 +337,9 @@ class Transaction:
             return None
         return kept.write(piece)
 
-    def write_failed(self, error: SpoolError) -> None:
+    def write_failed(self, error: Exception) -> None:
         """A piece could not be stored: read on to the end of the body, then say so."""
-        self.failure = reply_to(error)
+        self.failure = reply_to(error) if isinstance(error, SpoolError) else self.failed(error)
         self.abort()
 
     def judge(self) -> Awaitable[Reply | None] | Reply | None:
@@ -353,7 +364,7 @@ class Transaction:
 
     async def _judge_message(self, kept: Keeping) -> Reply | None:
         header = await first_fields(kept.copy)
-        if sum(1 for _ in header.all(b"received")) > MAX_HOPS:
+        if _in_circles(header):
             self.abort()
             return self.refused(LOOP, "loop")
         self._trace = self._received()
@@ -469,6 +480,10 @@ class Transaction:
             self._passing = None
         self.abort()
         self._policy.close()
+
+
+def _in_circles(header: HeaderSection) -> bool:
+    return sum(1 for _ in header.all(b"received")) > MAX_HOPS
 
 
 async def _ready(receipt: Receipt) -> Receipt:
