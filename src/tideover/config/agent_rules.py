@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 from tideover.config.model import Config, Domain
-from tideover.config.policy_values import parse_http_url
 from tideover.config.sources import Trouble
 
 
@@ -19,10 +18,6 @@ class AgentRules:
             if domain.agent_key is not None:
                 yield ("agent_key",), "a key alone is of no use: set agent too"
             return
-        try:
-            parse_http_url(domain.agent)
-        except ValueError as error:
-            yield ("agent",), str(error)
         if domain.agent_key is None:
             yield ("agent",), "what it says must be signed: set agent_key too"
         if not self._has_key:

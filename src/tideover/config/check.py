@@ -9,6 +9,7 @@ from typing import Final
 
 from tideover.config.directory import DomainFiles
 from tideover.config.model import Config, Domain
+from tideover.config.own_addresses import HopRules
 from tideover.config.policy_rules import key_files
 from tideover.config.values import is_loopback_url, source_kind, source_rest, without_password
 
@@ -27,6 +28,8 @@ def warnings(config: Config, files: DomainFiles | None = None) -> Iterator[str]:
         yield f"domains_dir: {name} is left out: its name is no domain"
     yield from _sources_of_domains(config)
     yield from _details_of_sources(config)
+    yield from HopRules(config).doubtful(config)
+    yield from _trap(config)
     for section, without in (
         ("smtp", "a self-made one is used"),
         ("console", "nobody is served there"),
@@ -61,6 +64,13 @@ def _sources_of_domains(config: Config) -> Iterator[str]:
         if (unused := _unused(domain)) and unused not in told:
             told.add(unused)
             yield f'domains."{name}".{unused}: of no use without a feed: source in recipients'
+
+
+def _trap(config: Config) -> Iterator[str]:
+    others = config.domains_from or config.discover.primary_hosts
+    for name in config.trap.domains:
+        if name not in config.domains and not (others or config.discover.primary_networks):
+            yield f"trap.domains: {name} is no domain of ours, so the trap stays silent"
 
 
 def _unused(domain: Domain) -> str | None:

@@ -7,6 +7,7 @@ from ipaddress import ip_address
 from tideover.config.document import Table
 from tideover.config.mistakes import Flaw
 from tideover.config.model import Config
+from tideover.config.own_addresses import shared
 from tideover.config.policy_rules import broken_policy
 from tideover.config.sources import (
     SourceRules,
@@ -25,7 +26,7 @@ def contradictions(config: Config, table: Table, base: str, rules: SourceRules) 
 
     Those of its domains are `SourceRules.broken_by`.
     """
-    for part in (_smtp, _console, _machine, _outbound, _cut_off, broken_policy):
+    for part in (_smtp, shared, _console, _machine, _outbound, _cut_off, broken_policy):
         for at, allowed in part(config):
             yield Flaw(at=at, allowed=allowed)
     yield from _sources(config, table, base)
@@ -40,9 +41,6 @@ def contradictions(config: Config, table: Table, base: str, rules: SourceRules) 
 def _smtp(config: Config) -> Iterator[Trouble]:
     if config.smtp.tls_key and not config.smtp.tls_certificate:
         yield ("smtp", "tls_key"), "a key alone is of no use: set smtp.tls_certificate too"
-    for index, endpoint in enumerate(config.smtp.listen):
-        if endpoint.port and endpoint in config.smtp.listen[:index]:
-            yield ("smtp", "listen", index), f"{endpoint} is there twice"
 
 
 def _console(config: Config) -> Iterator[Trouble]:
@@ -61,7 +59,8 @@ def _console(config: Config) -> Iterator[Trouble]:
 
 def _cut_off(config: Config) -> Iterator[Trouble]:
     if config.cut_off.remember <= config.cut_off.after:
-        yield ("cut_off", "remember"), "longer than cut_off.after, or nobody comes again in time"
+        reason = "or nobody comes again in time"
+        yield ("cut_off", "remember"), f"it must be longer than cut_off.after, {reason}"
 
 
 def _machine(config: Config) -> Iterator[Trouble]:

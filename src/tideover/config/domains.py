@@ -13,6 +13,7 @@ from tideover.config.agent_rules import AgentRules
 from tideover.config.document import Location, Table
 from tideover.config.mistakes import Flaw, shown
 from tideover.config.model import Config, Domain
+from tideover.config.own_addresses import HopRules
 from tideover.config.policy_rules import PolicyRules
 from tideover.config.sections import table
 from tideover.config.sources import SourceRules, Trouble
@@ -33,7 +34,8 @@ Rule = Callable[[Domain], Iterable[Trouble]]
 
 def rules_of(config: Config, sources: SourceRules) -> tuple[Rule, ...]:
     """All rules that a domain of this configuration has to keep."""
-    return sources.broken_by, PolicyRules(config).broken_by, AgentRules(config).broken_by
+    rules = PolicyRules(config), AgentRules(config), HopRules(config)
+    return sources.broken_by, *(each.broken_by for each in rules)
 
 
 class DomainReader:

@@ -129,6 +129,9 @@ Socket = Annotated[
     Kind("socket", '"127.0.0.1:3310", "unix:/run/clamav/clamd.ctl"'),
 ]
 HttpUrl = Annotated[str, AfterValidator(parse_http_url), Kind("URL", '"http://127.0.0.1:11333"')]
+AgentUrl = Annotated[
+    str, AfterValidator(parse_http_url), Kind("URL", '"http://mail.example.com:8025"')
+]
 Selector = Annotated[str, AfterValidator(parse_selector), Kind("selector", '"arc2026"')]
 CheckName = Annotated[str, AfterValidator(parse_check), Kind("check", '"spf", "helo"')]
 ListCodes = Annotated[

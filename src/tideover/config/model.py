@@ -11,6 +11,7 @@ from typing import Annotated
 
 from tideover.config.field import STRICT, doc
 from tideover.config.kinds import (
+    AgentUrl,
     Count,
     DomainName,
     Duration,
@@ -358,7 +359,7 @@ class Domain:
         Switch, doc("Say the primary's replies in words of our own; the codes stay.")
     ] = False
     agent: Annotated[
-        Url | None, doc("URL of the agent beside the primary, which says whom it can reach.")
+        AgentUrl | None, doc("URL of the agent beside the primary, which says whom it can reach.")
     ] = None
     agent_key: Annotated[PublicKey | None, doc("Public key with which that agent signs.")] = None
     recipient_delimiter: Annotated[

@@ -90,7 +90,10 @@ class Trap:
     ] = ()
     domains: Annotated[
         tuple[DomainName, ...],
-        doc("Domains whose MX sets name the trap: it is silent unless all their primaries are up."),
+        doc(
+            "Domains whose MX sets name the trap: it is silent unless all their primaries are up. "
+            "None: all of ours."
+        ),
     ] = ()
     max_connections: Annotated[Count, doc("Connections of the trap at once.", ge=1)] = 10_000
     max_connections_per_client: Annotated[

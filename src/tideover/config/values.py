@@ -373,6 +373,7 @@ def parse_public_key(value: str) -> str:
         key = b""
     if len(key) != 32:
         raise ValueError(
-            "an Ed25519 public key: 32 octets in base64, as `recipients export` prints"
+            "an Ed25519 public key: 32 octets in base64, as `recipients export` prints for feeds, "
+            "`agent keygen` for agents"
         )
     return value

@@ -17,11 +17,12 @@ from typing import Final
 from msgspec.structs import replace
 
 from tideover.config.model import Config, Discover, Domain
+from tideover.config.own_addresses import is_local
 from tideover.dns.resolver import DnsUnavailable, Resolver
 from tideover.events.clock import now as wall_clock
 from tideover.events.domain_records import DiscoveryFull, DomainDiscovered, DomainLost
 from tideover.events.event import EventSink
-from tideover.primary.ourselves import Ourselves, is_local
+from tideover.primary.ourselves import Ourselves
 from tideover.primary.owner import (
     Judgement,
     Owned,

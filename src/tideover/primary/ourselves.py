@@ -1,21 +1,10 @@
 """Which names and addresses are this very server, so that mail never goes home to itself."""
 
-import socket
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
+from tideover.config.own_addresses import is_local
 from tideover.config.values import Endpoint
-
-
-def is_local(address: str) -> bool:
-    """Whether this machine has the address: only then can a socket be bound to it."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    try:
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.bind((address, 0))
-    except OSError:
-        return False
-    return True
 
 
 class Ourselves:

@@ -17,6 +17,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from tideover.config.model import Config, Domain
+from tideover.config.own_addresses import is_local
 from tideover.dns.resolver import Resolver
 from tideover.events.domain_records import RouteChanged
 from tideover.events.event import EventSink
@@ -26,7 +27,7 @@ from tideover.primary.memory import Memory
 from tideover.primary.mx import MxRoutes
 from tideover.primary.mx_set import Look
 from tideover.primary.mx_sets import MxSets, MxState
-from tideover.primary.ourselves import Ourselves, is_local
+from tideover.primary.ourselves import Ourselves
 from tideover.primary.static import static_route
 from tideover.primary.store import PrimaryStore
 

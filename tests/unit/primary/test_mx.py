@@ -5,12 +5,13 @@ from random import Random
 
 import pytest
 
+from tideover.config.own_addresses import is_local
 from tideover.config.values import Endpoint, NamedHop, Preferred
 from tideover.primary.choice import shuffled
 from tideover.primary.found import MAX_HOPS, Found
 from tideover.primary.interface import NextHop, NoRoute, Trouble
 from tideover.primary.mx import MAX_HOSTS, MxRoutes
-from tideover.primary.ourselves import Ourselves, is_local
+from tideover.primary.ourselves import Ourselves
 from tideover.primary.static import static_route
 from tideover.testing.dns import FakeResolver
 
