@@ -30,7 +30,9 @@ def moody(chance: Random):
             return Reaction("421 4.3.2 closing", close=True)
         if dice < 0.14 and step.verb != "RSET":
             return Reaction("550 5.7.1 no" if dice < 0.1 else "451 4.3.0 trouble")
-        return Reaction(_GOOD[step.verb], delay=0.005) if dice < 0.24 else None
+        if dice < 0.24:
+            return Reaction(_GOOD[step.verb], delay=0.005)
+        return Reaction(_GOOD[step.verb], close=True) if dice < 0.27 else None
 
     return behave
 

@@ -45,16 +45,32 @@ def no_service(reply: Reply) -> bool:
     return reply.code == 421 or reply.enhanced == "4.3.2"
 
 
-def presentable(reply: Reply) -> Reply:
+def is_tired(reply: Reply | None) -> bool:
+    """Whether a server's last word is that the client was silent for too long (RFC 3463 §3.5), as
+    Postfix says it: that is no sign of an outage.
+    """
+    return reply is not None and reply.code == 421 and reply.enhanced == "4.4.2"
+
+
+def presentable(reply: Reply, *, utf8: bool) -> Reply:
     """A reply as our client may be told it: bounded, and true on a connection that stays open.
+    `utf8`: the client asked for SMTPUTF8 (RFC 6531 §3.5); others are told ASCII only.
 
     The parser has taken control characters out already.
     """
     code = 451 if reply.code == 421 else reply.code
-    lines = tuple(line[:MAX_TEXT] for line in reply.lines[:MAX_LINES])
+    lines = tuple(_cut(line, utf8=utf8) for line in reply.lines[:MAX_LINES])
     if code == reply.code and lines == reply.lines:
         return reply
     return Reply(code, reply.enhanced, lines or ("",))
+
+
+def _cut(line: str, *, utf8: bool) -> str:
+    if line.isascii():
+        return line[:MAX_TEXT]
+    if not utf8:
+        return line[:MAX_TEXT].encode("ascii", "replace").decode("ascii")
+    return line.encode()[:MAX_TEXT].decode("utf-8", "ignore")  # the limit is one of octets
 
 
 def _subject(reply: Reply) -> str:

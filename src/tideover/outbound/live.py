@@ -1,8 +1,10 @@
 """One transaction of a client, open at the primary while the client waits.
 
 A kept connection may have gone stale: if it fails at its first command it is replaced by a new one,
-once, and nobody notices. Whatever ends a transaction, its connection is put back only when nothing
-is open on it, and dropped in the middle of a body: no part may be taken for the whole.
+once, and nobody notices. So is one that the primary closes while the client is silent: else whoever
+takes his time would get past the primary's verdict, and make it look dead. Whatever ends a
+transaction, its connection is put back only when nothing is open on it, and dropped in the middle
+of a body: no part may be taken for the whole.
 
 Invariants:
 - A `Receipt` comes only from a 2xx to the end of the body.
@@ -15,7 +17,7 @@ from typing import Final
 
 from tideover.dns.client_names import LookUp
 from tideover.message.envelope import Client, Recipient
-from tideover.outbound.answer import is_verdict, no_service, presentable
+from tideover.outbound.answer import is_tired, is_verdict, no_service, presentable
 from tideover.outbound.connection import Connection, ConnectionFailed
 from tideover.outbound.kept import REFUSALS, Kept
 from tideover.outbound.pool import Full, Pool
@@ -58,7 +60,7 @@ class LiveTransaction:
         self._busy = False  # a reply is awaited, or nobody awaits it any more
         self._over = False  # the connection is given up
         self._opened = False  # MAIL was accepted
-        self._accepted = 0
+        self._taken: list[Recipient] = []
         self._refused = 0
         self._refusal: Reply | None = None  # of all that may come yet
         self._body: LiveBody | None = None  # while it is under way
@@ -79,9 +81,11 @@ class LiveTransaction:
         if said is not None:
             answer = self._judge(said, Command.XCLIENT)
             self._drop("the client is refused")
+            self._refusal = answer if isinstance(answer, Reply) else None
             return answer
         unmet = unmet_need(self._mail, self._connection.capabilities, eight_bit=False)
         if unmet is not None:
+            self._refusal = unmet
             self.abandon()
         return unmet
 
@@ -91,15 +95,16 @@ class LiveTransaction:
             return self._refusal
         if self._over:
             return _OVER
-        if not self._opened:
-            return await self._first_recipient(recipient)
-        answer = await self._exchange(lambda: [self._rcpt(recipient)])
-        return self._judge_recipient(answer[0]) if isinstance(answer, list) else answer
+        if (answer := await self._said_again()) is not None:
+            return answer
+        return await self._recipient(recipient)
 
     async def start(self, *, chunking: bool) -> Reply | Gone:
         """As `LiveMail.start`."""
         if self._over:
-            return _OVER
+            return self._refusal or _OVER
+        if (lost := await self._said_again()) is not None:
+            return lost
         if chunking and self._connection.capabilities.chunking:
             self._body = Chunker()
             return _GO_AHEAD
@@ -168,6 +173,35 @@ class LiveTransaction:
     def _rcpt(self, recipient: Recipient) -> tuple[Command, bytes]:
         return Command.RCPT, rcpt_command(recipient, self._connection.capabilities)
 
+    async def _recipient(self, recipient: Recipient) -> Reply | Gone:
+        if self._opened:
+            said = await self._exchange(lambda: [self._rcpt(recipient)])
+            answer = self._judge(said[0], Command.RCPT) if isinstance(said, list) else said
+        else:
+            answer = await self._first_recipient(recipient)
+        if isinstance(answer, Reply) and answer.positive:
+            self._taken.append(recipient)
+        return answer
+
+    async def _said_again(self) -> Reply | Gone | None:
+        """Where the primary hung up while the client was silent, say all again that it had taken,
+        on a new connection. None: go on.
+        """
+        ended = self._connection.ended
+        if ended is None or not self._opened:
+            return None
+        self._maybe_stale, self._opened = True, False
+        taken, self._taken = self._taken, []
+        answer = await self._renewed(ConnectionFailed(ended.text, ended.reply), Command.RCPT)
+        for recipient in taken:
+            if answer is None:
+                said = await self._recipient(recipient)
+                answer = None if isinstance(said, Reply) and said.positive else said
+        if isinstance(answer, Reply):
+            self._refusal = answer
+            self.abandon()
+        return answer
+
     async def _first_recipient(self, recipient: Recipient) -> Reply | Gone:
         def lines() -> _Lines:
             mail = mail_command(self._mail, self._connection.capabilities)
@@ -183,7 +217,7 @@ class LiveTransaction:
         self._kept.transactions += 1
         if opened.code // 100 == 2:
             self._opened = True
-            return self._judge_recipient(first)
+            return self._judge(first, Command.RCPT)
         self._kept.refusals += 1  # its reply to RCPT is one more
         judged = self._judge(opened, Command.MAIL)
         if first.positive:
@@ -237,7 +271,7 @@ class LiveTransaction:
 
     def _is_verdict(self, said: Reply, command: Command) -> bool:
         knows = bool(self._kept.offered.xclient) or self._refused >= REFUSALS
-        return is_verdict(said, command, accepted=self._accepted, about_client=knows)
+        return is_verdict(said, command, accepted=len(self._taken), about_client=knows)
 
     def _judge(self, said: Reply, command: Command) -> Reply | Gone:
         """A reply on a connection that goes on. After `Gone` it is given up."""
@@ -245,17 +279,14 @@ class LiveTransaction:
             self._refused += 1
             self._kept.refusals += 1
         if self._is_verdict(said, command):
-            return presentable(said)
+            return self._presentable(said)
         if no_service(said):
             self._pool.failed(self._kept.hop, str(said))
         self.abandon()
         return Gone(text=f"{self.host}: {said}", reply=said)
 
-    def _judge_recipient(self, said: Reply) -> Reply | Gone:
-        judged = self._judge(said, Command.RCPT)
-        if isinstance(judged, Reply) and judged.positive:
-            self._accepted += 1
-        return judged
+    def _presentable(self, said: Reply) -> Reply:
+        return presentable(said, utf8=self._mail.smtputf8)
 
     def _lost(
         self, error: ConnectionFailed, command: Command, *, after_dot: bool = False
@@ -264,9 +295,9 @@ class LiveTransaction:
         last, over = error.reply, self._over
         self._drop(error.text)
         if last is not None and not last.positive and self._is_verdict(last, command):
-            self._refusal = presentable(last)
+            self._refusal = self._presentable(last)
             return self._refusal
-        if not over:
+        if not over and not is_tired(last):
             self._pool.failed(self._kept.hop, str(error))
         return Gone(text=f"{self.host}: {error.text}", reply=last, after_dot=after_dot)
 

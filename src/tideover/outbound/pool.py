@@ -358,8 +358,7 @@ class Pool:
         try:
             await kept.connection.quit()
         finally:
-            self._taken.discard(kept)
-            self._leave()
+            self.drop(kept, "closed by us")
 
     async def _reset(self, kept: Kept) -> None:
         """Nothing may stay open for the next transaction to run into."""
