@@ -161,6 +161,7 @@ def test_a_primary_that_dies_costs_nothing(tmp_path, step):
         assert names(server) == ["PassThroughLost", "MessageAccepted"]
         lost = next(e for e in server.events if type(e).__name__ == "PassThroughLost")
         assert lost.maybe_delivered is (step == "end")
+        assert (lost.domain, lost.recipients) == ("example.com", ("user@example.com",))
         assert server.house.chain.copies.in_memory == server.house.chain.copies.files == 0
         assert step == "open" or primary.abandoned
 
@@ -285,3 +286,12 @@ PASS, AUTO, DEFER = WhenPrimaryUp.PASS_THROUGH, WhenPrimaryUp.AUTO, WhenPrimaryU
 )
 def test_what_a_posture_means(posture, stands, expected):
     assert mode(posture, stands) is expected
+
+
+@scenario
+async def test_what_a_lost_primary_said_is_told_once(server):
+    trouble = reply(451, "4.3.0", "My disk is full")
+    gated(server).answers["user@example.com"] = Gone(text=f"host: {trouble}", reply=trouble)
+    await begin(server, b"user@example.com")
+    (lost,) = [e for e in server.events if type(e).__name__ == "PassThroughLost"]
+    assert lost.reason == f"host: {trouble}"

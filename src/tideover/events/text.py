@@ -15,6 +15,7 @@ _RESET = "\x1b[0m"
 _NAME_WIDTH = 18
 _FIRST = ("message", "session", "domain", "destination", "client", "sender", "recipients")
 _WORD = re.compile(r"[^\s\"=,]+")
+_TIMES = frozenset(("next_attempt", "until"))
 _SKIPPED = frozenset(("event", "level", "time", *_FIRST))
 
 
@@ -27,7 +28,7 @@ def render(event: Mapping[str, Any], *, date: bool = False, colour: bool = False
         event = {**event, "checks": [one for c in event["checks"] for one in c.get("found", ())]}
     names = [name for name in _FIRST if name in event]
     names += [name for name in event if name not in _SKIPPED]
-    details = " ".join(f"{name}={_value(event[name])}" for name in names)
+    details = " ".join(f"{name}={_named(name, event[name])}" for name in names)
     line = f"{time} {level:<7} {event['event']!s:<{_NAME_WIDTH}} {details}"
     start = _COLOURS.get(level, "") if colour else ""
     return f"{start}{line}{_RESET}" if start else line
@@ -48,6 +49,12 @@ def check_lines(event: Mapping[str, Any]) -> Iterator[str]:
 def _local(second: float, date: bool) -> str:
     """Local time of a second; the log shows many events of each."""
     return strftime("%Y-%m-%d %H:%M:%S" if date else "%H:%M:%S", localtime(second))
+
+
+def _named(name: str, value: Any) -> str:  # noqa: ANN401 - any JSON value
+    if name in _TIMES and isinstance(value, float):
+        return _value(_local(value // 1, date=True))
+    return _value(value)
 
 
 def _value(value: Any) -> str:  # noqa: ANN401 - any JSON value

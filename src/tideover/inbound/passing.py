@@ -25,11 +25,12 @@ class Passing:
     Answers are the primary's, as the client may hear them; `Gone` once it has none.
     """
 
-    __slots__ = ("_gone", "_live", "_log", "copy", "stage", "taken", "way")
+    __slots__ = ("_asked", "_gone", "_live", "_log", "copy", "stage", "taken", "way")
 
     def __init__(self, live: LiveMail, way: Way, log: TransactionLog) -> None:
         self._live = live
         self._log = log
+        self._asked: Recipient | None = None
         self._gone: Gone | None = None
         self.way = way
         self.taken: list[tuple[Recipient, str]] = []
@@ -38,9 +39,11 @@ class Passing:
 
     async def recipient(self, recipient: Recipient, local: str) -> Reply | Gone:
         """Ask for a recipient."""
+        self._asked = recipient
         answer = await self._live.recipient(recipient)
         if isinstance(answer, Gone):
             return answer
+        self._asked = None
         if answer.positive:
             self.taken.append((recipient, local))
             return self._said(answer)
@@ -111,9 +114,10 @@ class Passing:
     def lost(self, gone: Gone) -> None:
         """The message goes on without the primary."""
         self._live.abandon()
-        addresses = tuple(one.address for one, _ in self.taken)
-        domain = self.taken[0][0].domain if self.taken else ""
-        self._log.pass_lost(addresses, domain, self._live.host, self.stage, gone)
+        asked = (self._asked,) if self._asked is not None else ()
+        whose = (*(one for one, _ in self.taken), *asked)
+        addresses = tuple(one.address for one in whose)
+        self._log.pass_lost(addresses, whose[0].domain, self._live.host, self.stage, gone)
 
     def passed(self, size: int, receipt: Receipt) -> None:
         """The primary has the message: tell the log."""

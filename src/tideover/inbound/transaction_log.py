@@ -144,6 +144,7 @@ class TransactionLog:
         self, recipients: tuple[str, ...], domain: str, host: str, stage: str, gone: Gone
     ) -> None:
         """The primary has no verdict."""
+        said, reason = str(gone.reply or ""), gone.text
         self._sink(
             PassThroughLost(
                 message=self._queue_id,
@@ -153,7 +154,7 @@ class TransactionLog:
                 recipients=recipients,
                 host=host,
                 stage=stage,
-                reason=f"{gone.text}: {gone.reply}" if gone.reply is not None else gone.text,
+                reason=reason if said in reason else f"{reason}: {said}",
                 maybe_delivered=gone.after_dot,
             )
         )

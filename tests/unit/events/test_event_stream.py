@@ -1,5 +1,6 @@
 import asyncio
 import json
+from time import localtime, strftime
 
 from tideover.events.console_log import ConsoleLog, as_json
 from tideover.events.encoding import decode, encode, kinds
@@ -196,3 +197,9 @@ def test_colours_only_when_asked_for():
     assert text_renderer(colour=False)(rejected, b"").count(b"\x1b") == 0
     assert text_renderer(colour=True)(rejected, b"").startswith(b"\x1b[31m")
     assert text_renderer(colour=True)(event, b"").count(b"\x1b") == 0
+
+
+def test_times_are_told_as_such_to_people():
+    event = {"event": "delivery-deferred", "time": 0.5, "next_attempt": 1795295068.506}
+    told = strftime("%Y-%m-%d %H:%M:%S", localtime(1795295068))
+    assert render(event).endswith(f'next_attempt="{told}"')
