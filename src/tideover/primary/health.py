@@ -167,7 +167,7 @@ class Health:
     def brought_home(self, reason: str, now: float) -> None:
         """All that waited has gone home, or it bears all that we may give."""
         self.barren = False
-        if self.state is not PrimaryState.DOWN or now >= self._damped_until:
+        if self.state is not PrimaryState.DOWN or not self._is_damped(now):
             self._become(PrimaryState.UP, reason, now)
 
     def nobody_waits(self) -> None:
@@ -192,7 +192,7 @@ class Health:
             self._counted_at = now
         if self.state is PrimaryState.UNKNOWN:
             self._become(PrimaryState.UP, how, now)
-        elif self.state is PrimaryState.DOWN and (self.barren or now < self._damped_until):
+        elif self.state is PrimaryState.DOWN and (self.barren or self._is_damped(now)):
             pass
         elif self._successes >= self.terms.successes and not self.backlog:
             self._become(PrimaryState.UP, f"{how} again", now)
@@ -201,6 +201,10 @@ class Health:
 
     def _is_apart(self, now: float) -> bool:
         return not 0.0 <= now - self._counted_at < self.terms.apart
+
+    def _is_damped(self, now: float) -> bool:
+        # a clock that was set back must not keep it down
+        return 0.0 < self._damped_until - now <= LONGEST_DAMPING
 
     def _damping(self) -> float:
         more = min(self._relapses - RELAPSES, 10)

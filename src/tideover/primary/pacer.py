@@ -10,14 +10,15 @@ from typing import Final
 
 _JITTER: Final = 0.05  # of the wait is waited longer, by chance, so that equal TTLs part
 _MOST_JITTER: Final = 30.0
-_IDLE: Final = 3600.0
+_IDLE: Final = 10.0  # seconds until the clock is looked at again
+_SET_BACK: Final = 1.0  # seconds; less is no matter
 
 
 class Pacer:
     """Calls `look` with each planned domain when it is due; that returns when it is due again
     (Unix time), or None to drop it, and must not raise. `rate`: looks begun a second, at most;
     `at_once`: looks under way. What is due later than that allows is late. No domain is looked at
-    again within `least` seconds.
+    again within `least` seconds. A clock that is set back puts nothing off.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Pacer:
         self._number = count()
         self._known: dict[str, int] = {}  # the number of the plan that counts; 0: it is looked at
         self._wake = asyncio.Event()
+        self._offset = 0.0  # of the clock, from the loop's, when it was looked at last
 
     def __contains__(self, domain: str) -> bool:
         return domain in self._known
@@ -58,9 +60,11 @@ class Pacer:
 
     async def run(self) -> None:
         """Look at what is due until cancelled."""
+        self._offset = self._offset_now()
         async with asyncio.TaskGroup() as group:
             while True:
                 self._wake.clear()
+                self._follow_clock()
                 pause = self._due[0][0] - self._clock() if self._due else _IDLE
                 if pause > 0:
                     with suppress(TimeoutError):
@@ -75,11 +79,23 @@ class Pacer:
                 group.create_task(self._one(domain))
                 await asyncio.sleep(1 / self._rate)
 
+    def _offset_now(self) -> float:
+        return self._clock() - asyncio.get_running_loop().time()
+
+    def _follow_clock(self) -> None:
+        before, self._offset = self._offset, self._offset_now()
+        if self._offset < before - _SET_BACK:
+            step = self._offset - before
+            self._due = [(at + step, number, domain) for at, number, domain in self._due]
+
     async def _one(self, domain: str) -> None:
+        began = self._offset_now()
         try:
             due = await self._look(domain)
         finally:
             self._slots.release()
+        if due is not None and (step := self._offset_now() - began) < -_SET_BACK:
+            due += step
         if self._known.get(domain) != 0:
             return  # dropped or planned anew meanwhile
         if due is None:

@@ -125,6 +125,13 @@ def test_what_is_old_is_in_doubt(subject: Subject) -> None:
     assert subject.health.doubt(subject.now - 1)  # the clock was set back
 
 
+def test_a_clock_that_is_set_back_keeps_nobody_down(subject: Subject) -> None:
+    subject.bad(2)
+    subject.now -= 86_400.0
+    subject.good(2)
+    assert subject.health.state is UP
+
+
 @pytest.mark.parametrize("waits", [False, True])
 def test_flapping_tells_little(waits: bool) -> None:
     """Up for 1 s and down for 3 s, for an hour; checks each second, or mail that goes home."""

@@ -181,3 +181,35 @@ def test_a_domain_that_is_planned_anew_is_not_looked_at_twice() -> None:
         assert "a" not in pacer
 
     run(work())
+
+
+def test_a_clock_that_is_set_back_puts_nothing_off() -> None:
+    async def work() -> None:
+        looked: list[float] = []
+        back = 0.0
+
+        def wall() -> float:
+            return clock() - back
+
+        async def look(_: str) -> float | None:
+            looked.append(clock())
+            began = wall()
+            await asyncio.sleep(1)
+            return began + 5
+
+        pacer = Pacer(look, clock=wall, random=Random(1), rate=100, at_once=2)
+        pacer.plan("a", wall())
+        task = asyncio.create_task(pacer.run())
+        await asyncio.sleep(2)
+        back = 86_400.0  # between two looks
+        await asyncio.sleep(28.5)
+        assert len(looked) >= 4
+        while clock() >= looked[-1] + 1:
+            await asyncio.sleep(0.1)
+        back += 86_400.0  # during one
+        before = len(looked)
+        await asyncio.sleep(30)
+        assert len(looked) >= before + 4
+        task.cancel()
+
+    run(work())
