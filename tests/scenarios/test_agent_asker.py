@@ -399,7 +399,7 @@ def test_the_commands_by_which_an_operator_tries_it(tmp_path):
             done = subprocess.run([*ask, "127.0.0.2"], capture_output=True, check=True)
             assert b"reachable" in done.stdout
             done = subprocess.run([*ask, "127.0.0.3"], capture_output=True, check=False)
-            assert (done.returncode, b"422 no address" in done.stderr) == (1, True)
+            assert (done.returncode, b"422 only public addresses" in done.stderr) == (1, True)
         finally:
             agent.terminate()
             log = agent.stderr.read().decode()

@@ -208,7 +208,8 @@ class Asker:
         except AgentKeyError as error:
             raise AgentError(str(error)) from None
         except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
-            raise AgentError(f"{type(error).__name__}: {error}".removesuffix(": ")) from None
+            text = f"{agent.name} can't be asked: {str(error) or type(error).__name__}"
+            raise AgentError(text) from None
         if status != 200:
             text = reply.body[:200].decode("ascii", "replace").strip()
             raise AgentError(f"it said {status} {text}", broken=status not in _NO_ANSWERS)

@@ -90,7 +90,9 @@ class Desk:
         refusal = self._unfit(question) or self._too_many(question)
         address = parse_address(question.address)
         if refusal is None and (address is None or not self._may_ask(address)):
-            refusal = Refusal(422, "no address that may be asked for")
+            refusal = Refusal(
+                422, "only public addresses, and those of allow_private, may be asked for"
+            )
         if refusal is not None:
             self._tell(name, refusal.text)
             return refusal

@@ -1,5 +1,6 @@
 """The private keys of agents and of those who ask them: files, as those that sign feeds."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,9 @@ def private_key(path: Path) -> "Ed25519PrivateKey":
     """
     try:
         path.stat()  # a key that is missing must not be made here: nobody would know it
+        if not os.access(path, os.R_OK):
+            text = f"{path}: its owner alone may read it: chown it to the user who is to use it"
+            raise AgentKeyError(text)
         return signing_key(path)[0]
     except FeedError as error:
         raise AgentKeyError(str(error)) from None

@@ -48,7 +48,7 @@ def agent_ask(domain: str, address: str, config: Path, as_json: bool) -> None:
             }
         )
         return
-    columns = ("ADDRESS", "VERDICT", "FOUND", "~REASON")
+    columns = ("address", "verdict", "found", "~reason")
     row = (answer.address, answer.verdict, output.local(answer.time), answer.reason)
     output.table(columns, [row])
 

@@ -1,7 +1,9 @@
 """What is no mistake, but what an operator would want to know before the start."""
 
 import os
+import pwd
 import shlex
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from shutil import which
@@ -39,7 +41,7 @@ def warnings(config: Config, files: DomainFiles | None = None) -> Iterator[str]:
             if file is not None and (reason := unreadable(file)):
                 yield f"{section}.{key}: {file} {reason}; until it can be read, {without}"
     for setting, path in key_files(config):
-        if reason := unreadable(path):
+        if reason := unreadable(path) or _kept_from(config.user, path):
             yield f"{setting}: {path} {reason}; until it can be read, its purpose is not served"
     if config.user is None and os.geteuid() == 0:
         yield "user: not set; started as root, the daemon would stay root"
@@ -111,6 +113,24 @@ def _details_of_sources(config: Config) -> Iterator[str]:
         in_clear = url.startswith("ldap:") and not details.starttls and details.password_file
         if in_clear and not is_loopback_url(url):
             yield f"{key}.url: the password travels in clear; use ldaps:// or starttls"
+
+
+def _kept_from(user: str | None, path: Path) -> str | None:
+    """Why the user that the daemon becomes can't read this file, which root can. Files are read
+    anew after that, too.
+    """
+    if user is None or os.geteuid() != 0:
+        return None
+    entry, facts = pwd.getpwnam(user), path.stat()
+    if facts.st_uid == entry.pw_uid:
+        right = stat.S_IRUSR
+    elif facts.st_gid in os.getgrouplist(user, entry.pw_gid):
+        right = stat.S_IRGRP
+    else:
+        right = stat.S_IROTH
+    if entry.pw_uid == 0 or facts.st_mode & right:
+        return None
+    return f"can't be read by {user} (chown {user} {shlex.quote(str(path))})"
 
 
 def unreadable(path: Path) -> str | None:

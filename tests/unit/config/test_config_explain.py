@@ -1,3 +1,5 @@
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -123,3 +125,22 @@ def test_the_data_directory_is_found_without_checking_the_rest(tmp_path: Path, t
 
 def test_no_data_directory_without_a_file(tmp_path):
     assert data_dir(tmp_path / "none") is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
+def test_a_key_that_the_daemons_user_may_not_read(tmp_path):
+    path, key = tmp_path / "t.toml", tmp_path / "backup.key"
+    path.write_text(
+        'hostname = "mx2.example.org"\ndata_dir = "d"\nuser = "nobody"\n'
+        '[cut_off]\nkey_file = "backup.key"\n[domains."a.example"]\nprimary = "mx"\n'
+        'recipients = ["learn"]\n'
+    )
+    key.touch(0o600)
+    assert list(warnings(load(path))) == [
+        (
+            f"cut_off.key_file: {key} can't be read by nobody (chown nobody {key}); until it can "
+            "be read, its purpose is not served"
+        )
+    ]
+    shutil.chown(key, "nobody")
+    assert list(warnings(load(path))) == []
