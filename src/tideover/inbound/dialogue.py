@@ -6,7 +6,7 @@ callback, so that an ordinary message costs no task.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from msgspec.structs import replace
 
@@ -205,12 +205,17 @@ class Dialogue:
         self._waiting_since = self._loop.time()
         self.waiting.add_done_callback(then)
 
-    def _waited(self) -> None:
+    def _waited(self, future: "asyncio.Future[Any]") -> bool:
+        """False: all ends, and nobody is left to be answered."""
         self.waiting = None
+        if future.cancelled():
+            return False
         self._patience.held_up(self._waiting_since, self._loop.time())
+        return True
 
     def _known(self, future: "asyncio.Future[Reply | None]") -> None:
-        self._waited()
+        if not self._waited(future):
+            return
         error = future.exception()
         if self._line.gone:
             self._current.close()
@@ -221,7 +226,8 @@ class Dialogue:
         self._line.go_on()
 
     def _piece_stored(self, future: "asyncio.Future[None]") -> None:
-        self._waited()
+        if not self._waited(future):
+            return
         try:
             future.result()
         except Exception as error:  # trouble with the disk, or a bug of ours
@@ -232,7 +238,8 @@ class Dialogue:
 
     def _judged(self, future: "asyncio.Future[Reply | None]") -> None:
         """What policy says of the message. Whoever has gone meanwhile will come again with it."""
-        self._waited()
+        if not self._waited(future):
+            return
         refusal = future.result()
         if self._line.gone:
             self._current.close()
@@ -246,7 +253,8 @@ class Dialogue:
 
     def _committed(self, future: "asyncio.Future[Receipt]") -> None:
         """I1: the message is durable (or is not); only now is it answered."""
-        self._waited()
+        if not self._waited(future):
+            return
         try:
             receipt = future.result()
         except SpoolError as error:
