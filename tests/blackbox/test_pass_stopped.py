@@ -1,4 +1,4 @@
-"""We are told to stop while transactions pass through: within 10 s, with an answer, and on record."""
+"""We are told to stop while transactions pass through: in less than 10 s, and on record."""
 
 import threading
 import time
