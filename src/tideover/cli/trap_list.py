@@ -31,6 +31,9 @@ def trap_list(config: Path, as_json: bool) -> None:
             for mark in marks
         )
         return
+    if not marks:
+        click.echo("Nobody is caught.")
+        return
     output.table(
         ("host", "found", "since", "until"),
         [

@@ -62,6 +62,7 @@ def remembered(config_file) -> Iterator[None]:
 
 def test_without_a_daemon_the_file_is_read(tideover: Run, config_file):
     assert tideover("trap", "list", "--json") == (0, "[]\n", "")
+    assert tideover("trap", "list") == (0, "Nobody is caught.\n", "")
     with remembered(config_file):
         code, out, _ = tideover("trap", "list", "--json")
         assert [(one["host"], one["found"]) for one in json.loads(out)] == [
