@@ -127,7 +127,7 @@ def _from_dns(config: "Config") -> "tuple[Address, ...]":
     try:
         answer = asyncio.run(DnsResolver(config.dns).addresses(config.hostname))
     except DnsError as error:
-        raise Problem(f"{config.hostname}: {error}; {cure}", BAD) from None
+        raise Problem(f"{error}; {cure}", BAD) from None
     if not answer.addresses:
         raise Problem(f"{config.hostname} has no address in DNS; {cure}", BAD)
     return _addresses(tuple(answer.addresses))

@@ -94,7 +94,8 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command line; returns the exit code and never raises."""
     try:
         result = ROOT.main(list(arguments), prog_name="tideover", standalone_mode=False)
-    except BrokenPipeError:  # as in `tideover queue list | head`: the reader has what it wanted
+    except (BrokenPipeError, SystemExit):  # click makes the second of the first
+        # as in `tideover queue list | head`: the reader has what it wanted
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
         return 0
     except BaseException as error:

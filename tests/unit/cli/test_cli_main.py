@@ -97,11 +97,20 @@ def test_the_unexpected_is_one_line_and_a_traceback_only_when_asked_for(tideover
         run(["status"])
 
 
-def test_a_reader_who_has_enough_is_no_trouble(tmp_path):
+def test_a_reader_who_has_enough_is_no_trouble():
     command = f"{sys.executable} -m tideover config example | head -n 1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=30)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("# Configuration")
+
+
+def test_a_reader_who_has_enough_while_lines_come_is_no_trouble(config_file):
+    command = [sys.executable, "-m", "tideover", "handover", "postfix", "--address", "192.0.2.1"]
+    with subprocess.Popen(
+        [*command, "--config", config_file], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as verb:
+        verb.stdout.close()
+        assert (verb.stderr.read(), verb.wait(30)) == (b"", 0)
 
 
 def test_starting_imports_nothing_heavy():
