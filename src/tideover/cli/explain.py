@@ -32,9 +32,7 @@ def explain(wanted: str, config: Path, as_json: bool) -> None:
         text = f"the event log in {directory} knows nothing of {output.printable(wanted)}"
         raise Problem(f"{text}; it keeps log.max_size of the latest events", BAD)
     if as_json:
-        output.json_array(
-            e | ({"handover": told} if (told := _handover(e)) else {}) for e in events
-        )
+        output.json_array(map(_with_handover, events))
         return
     colour = sys.stdout.isatty()
     for event in events:

@@ -135,13 +135,6 @@ def recipients_export(
         _print(out, fields, made)
 
 
-def _is_given(option: str) -> bool:
-    """Whether somebody gave this option, or its environment variable."""
-    from click.core import ParameterSource
-
-    return click.get_current_context().get_parameter_source(option) is not ParameterSource.DEFAULT
-
-
 def _source(text: str) -> str:
     """The source with a path that starts here.
 

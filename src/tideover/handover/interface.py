@@ -1,13 +1,10 @@
 """What the texts are made of and what they are made into: values only."""
 
 from ipaddress import IPv4Address, IPv6Address
-from typing import Final
 
 from msgspec import Struct
 
 Address = IPv4Address | IPv6Address
-
-BEGIN: Final = "# Tideover"
 
 
 class Us(Struct, frozen=True, kw_only=True):

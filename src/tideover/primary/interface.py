@@ -71,5 +71,4 @@ class PrimaryState(StrEnum):
     DOWN = "down"
     RECOVERING = "recovering"
     HELD = "held"
-    SUSPECT = "suspect"
     UNKNOWN = "unknown"
