@@ -5,14 +5,17 @@ from pathlib import Path
 
 import pytest
 
+from tideover.config.agent import load_agent
 from tideover.config.load import load
+from tideover.config.settings import settings as all_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+SOURCE = ROOT / "src/tideover"
 HEAD = 'hostname = "mx2.example.org"\ndata_dir = "data"\n'
 FULL_OF_EXAMPLES = (
     "README.md", "docs/policy.md", "docs/milters.md", "docs/rspamd.md", "docs/pass-through.md",
-    "docs/boundary.md",
+    "docs/boundary.md", "docs/trap.md", "docs/agent.md",
 )  # fmt: skip
 
 
@@ -39,6 +42,10 @@ def test_a_page_has_examples(page):
 )
 def test_an_example_is_a_valid_configuration(example, tmp_path):
     file = tmp_path / "tideover.toml"
+    if example.startswith("[agent]"):
+        file.write_text(example)
+        load_agent(file)
+        return
     text = example if "hostname =" in example else HEAD + example
     file.write_text(text.replace('user = "tideover"', ""))  # not every machine has it
     load(file)
@@ -63,3 +70,13 @@ def test_each_case_in_which_a_judge_differs_is_named_with_its_reason():
     assert told == [set(words.split()) for words in lists]
     counts = [int(n) for n in re.findall(r"^\| [\w:. ]+ \((\d+)\) \|", page, re.MULTILINE)]
     assert counts == [len(words.split()) for words in lists]
+
+
+def test_the_modules_that_pages_name_exist():
+    others = {setting.name for setting in all_settings()}
+    for page in sorted((ROOT / "docs").glob("*.md")):
+        for name in re.findall(r"`([a-z_]+(?:\.[a-z_]+)+)`", page.read_text()):
+            path = SOURCE / name.replace(".", "/")
+            package = SOURCE / name.partition(".")[0]
+            if package.is_dir() and name not in others and not name.endswith(".md"):
+                assert path.is_dir() or path.with_suffix(".py").exists(), f"{page.name}: {name}"
