@@ -78,7 +78,7 @@ class Dialogue:
         """Answer an event, now or when what it needs is there."""
         match event:
             case RcptTo():
-                self._answer_when_known(self._current.add_recipient(event))
+                self._answer_when_known(self._current.to.add(event))
             case MailFrom():
                 self._begin(event)
             case BodyStart(chunking=chunking):
@@ -175,8 +175,8 @@ class Dialogue:
     def _count_honeypots(self) -> None:
         """Those of the transaction before: a fact on the session, for whoever judges the client."""
         if self._transaction is not None:
-            self.honeypots += len(self._transaction.honeypots)
-            self._transaction.honeypots.clear()
+            self.honeypots += len(self._transaction.to.honeypots)
+            self._transaction.to.honeypots.clear()
 
     @property
     def _current(self) -> Transaction:

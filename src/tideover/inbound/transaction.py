@@ -14,22 +14,18 @@ from tideover.eager import run
 from tideover.inbound.admission import TROUBLE, reply_to, spool_error
 from tideover.inbound.house import House
 from tideover.inbound.keeping import Keeping
-from tideover.inbound.passing import Passing, opened
-from tideover.inbound.posture import DEFERRED, QUEUED, Mode, Way
+from tideover.inbound.passing import Passing
+from tideover.inbound.recipients import TOO_LARGE, Recipients
 from tideover.inbound.rewriting import first_fields
 from tideover.inbound.transaction_log import TransactionLog
 from tideover.message.edits import changes_header
-from tideover.message.envelope import Client, Envelope, NewMessage, Recipient
+from tideover.message.envelope import Client, NewMessage
 from tideover.message.fields import HeaderSection
-from tideover.message.received import received
 from tideover.policy.interface import Message
 from tideover.policy.session import SessionPolicy
 from tideover.policy.transaction import TransactionPolicy, Verdict
 from tideover.primary.relay import Gone
-from tideover.recipients.answer import answer
-from tideover.recipients.interface import Confidence, Finding
-from tideover.recipients.interface import Verdict as Known
-from tideover.smtp.events import MailFrom, RcptTo
+from tideover.smtp.events import MailFrom
 from tideover.smtp.receipt import Receipt
 from tideover.smtp.replies import Reply, reply
 from tideover.spool.interface import SpoolError
@@ -38,169 +34,46 @@ MAX_HOPS: Final = 100
 """RFC 5321 §6.3: a large threshold, at least 100, tells a loop from a long way."""
 
 LOOP = reply(554, "5.4.6", "Too many hops; this message is going in circles")
-TOO_LARGE = reply(552, "5.3.4", "Message too large for this recipient")
-APART = reply(452, "4.5.3", "This recipient takes another size; send it apart")
 
 
 class Transaction:
-    """State of one transaction. `failure` is what its end will be answered whatever follows."""
+    """State of one transaction; `to` is whom it is for. `failure` is what its end will be answered
+    whatever follows.
+    """
 
-    __slots__ = ("_client", "_house", "_kept", "_log", "_mail", "_max_size", "_passed",
-                 "_passing", "_policy", "_recipients", "_sender", "_trace", "_trapped", "_verdict",
-                 "_without", "failure", "honeypots", "queue_id", "size")  # fmt: skip
+    __slots__ = ("_client", "_house", "_kept", "_log", "_mail", "_passed", "_policy", "_trace",
+                 "_verdict", "failure", "queue_id", "size", "to")  # fmt: skip
 
     def __init__(
         self, house: House, client: Client, mail: MailFrom, session: SessionPolicy, trapped: int
     ) -> None:
         """Begin. `trapped` says how many honeypots the session wrote to before."""
+        sender = mail.sender.text if mail.sender else ""
         self._house = house
         self._client = client
         self._mail = mail.parameters
-        self._sender = mail.sender.text if mail.sender else ""
-        self._recipients: dict[str, Recipient] = {}
         self._kept: Keeping | None = None
-        self._max_size: int | None = None
-        self._passing: Passing | None = None
         self._passed: Receipt | None = None
-        self._without: str | None = None  # the primary that had no verdict
         self._verdict = Verdict()
         self._trace = b""
-        self._trapped = trapped
-        self.honeypots: list[str] = []
         self.size = 0
         self.queue_id = house.spool.new_id(house.clock())
         self.failure: Reply | None = None
-        self._log = TransactionLog(house.sink, client, self.queue_id, self._sender)
-        self._policy = TransactionPolicy(
-            session, sender=self._sender, smtputf8=mail.parameters.smtputf8
-        )
+        self._log = TransactionLog(house.sink, client, self.queue_id, sender)
+        self._policy = TransactionPolicy(session, sender=sender, smtputf8=self._mail.smtputf8)
+        self.to = Recipients(house, client, mail, self.queue_id, self._policy, self._log, trapped)
 
     def check_sender(self) -> Reply | None:
         """Whether mail can be taken at all now."""
         return self._house.admission.refusal(self._mail.size or 0)
 
-    def add_recipient(self, event: RcptTo) -> Awaitable[Reply | None] | Reply | None:
-        """Take a recipient in, or say why not (I8: only addresses of configured domains). A 2xx
-        Reply is the primary's own yes.
-
-        Awaitable where the primary or a source has to be asked first, or a check is not done.
-        """
-        house, mailbox = self._house, event.recipient
-        address, domain = mailbox.text, mailbox.domain
-        if not domain:
-            domain = house.postmaster_domain
-            address = f"{mailbox.text}@{domain}"
-        name, way = house.way(domain)
-        if way.key is not None:  # who has the same primary goes the same way, however it stands now
-            if self._answered is not None and self._answered.way.key == way.key:
-                way = self._answered.way
-            elif way.key == self._without:
-                way = QUEUED
-        if way.mode is Mode.PASS:
-            trap = house.directory.trap(mailbox.local, name)
-            if trap is None:
-                return self._pass(event, address, name, way)
-            return self._judge(event, address, trap)
-        return self._add_to_queue(event, address, name, way)
-
-    def _add_to_queue(
-        self, event: RcptTo, address: str, domain: str, way: Way
-    ) -> Awaitable[Reply | None] | Reply | None:
-        if self._answered is not None:
-            return APART
-        mailbox = event.recipient
-        finding = self._house.directory.lookup(mailbox.local, domain)
-        if isinstance(finding, Finding) and (
-            way.mode is Mode.QUEUE or finding.verdict is not Known.ACCEPT
-        ):
-            return self._judge(event, address, finding)
-        return self._judge_later(event, address, finding, way)
-
-    async def _judge_later(
-        self, event: RcptTo, address: str, finding: Finding | Awaitable[Finding], way: Way
-    ) -> Reply | None:
-        try:
-            found = finding if isinstance(finding, Finding) else await finding
-        except Exception as error:  # a bug in a source must not cost the client its session
-            found = Finding(verdict=Known.DEFER, reason=f"a bug: {type(error).__name__}")
-        if found.verdict is Known.ACCEPT:
-            way = await self._house.looked(found.domain, way)
-            if way.mode is Mode.PASS:
-                return await self._pass(event, address, found.domain, way)
-            if way.mode is Mode.DEFER and not await self._is_cut_off(address, found.domain):
-                self._log.recipient_refused(address, DEFERRED, "the primary is up")
-                return DEFERRED
-        answer = self._judge(event, address, found)
-        return answer if answer is None or isinstance(answer, Reply) else await answer
-
-    async def _is_cut_off(self, address: str, domain: str) -> bool:
-        """Whether the client evidently can't reach the primary: told as a fact when it is so."""
-        gate, recipient = self._house.gate, Recipient(address=address, domain=domain)
-        if gate is None:
-            return False
-        why = await gate.cut_off(self._client.address, self._sender, recipient)
-        if why is not None:
-            self._log.cut_off(address, domain, why)
-        return why is not None
-
-    # While the primary answers
-
-    async def _pass(self, event: RcptTo, address: str, domain: str, way: Way) -> Reply | None:
-        """Ask the primary itself; when it has no verdict the rules for an outage hold."""
-        recipient = Recipient(
-            address=address, domain=domain,
-            notify=event.parameters.notify, orcpt=event.parameters.orcpt,
-        )  # fmt: skip
-        passing = self._passing
-        if passing is not None and not passing.taken and (passing.way != way or self._recipients):
-            passing.close()
-            passing = self._passing = None
-        if (passing is not None and passing.way != way) or (passing is None and self._recipients):
-            return APART
-        gate = self._house.gate
-        if passing is None and gate is not None:
-            size = (self._mail.size or 0) and self._mail.size + len(self._received())
-            found = await opened(
-                gate, way, recipient, self._client, self._envelope, size, self._log
-            )
-            if isinstance(found, Reply):
-                return found
-            passing = self._passing = found if isinstance(found, Passing) else None
-        if passing is None:
-            self._without = way.key
-            return await self._as_in_an_outage(event, address, domain)
-        answer = await passing.recipient(recipient, event.recipient.local)
-        if isinstance(answer, Gone):
-            await self._go_on_without(passing, answer)
-            return await self._as_in_an_outage(event, address, domain)
-        if answer.positive:
-            self._recipients[address.lower()] = recipient
-        return answer
-
-    async def _as_in_an_outage(self, event: RcptTo, address: str, domain: str) -> Reply | None:
-        answer = self._add_to_queue(event, address, domain, QUEUED)
-        return answer if answer is None or isinstance(answer, Reply) else await answer
-
-    async def _go_on_without(self, passing: Passing, gone: Gone) -> None:
-        """The primary has no verdict. Whom it took stays taken; what policy has against them now is
-        said at the end of the body, as they have heard a yes.
-        """
-        passing.lost(gone)
-        self._passing = None
-        self._without = passing.way.key
-        for recipient, local in passing.taken:
-            verdict = self._policy.recipient(recipient, local, self._trapped + len(self.honeypots))
-            if verdict is not None and not isinstance(verdict, Reply):
-                verdict = await verdict
-            self.failure = self.failure or verdict
-
     async def _start_passing(self, passing: Passing, *, chunking: bool) -> Reply | None:
-        self._trace = self._received()
+        self._trace = self.to.received()
         copy = self._house.chain.copies.new()
         answer = await passing.start(self._trace, copy, chunking=chunking)
         if not isinstance(answer, Gone):
             return answer
-        await self._go_on_without(passing, answer)
+        self.failure = await self.to.go_on_without(passing, answer)
         begun = self.start_body(chunking=chunking)
         return begun if begun is None or isinstance(begun, Reply) else await begun
 
@@ -217,7 +90,7 @@ class Transaction:
             return None
         if isinstance(answer, Reply):
             return answer
-        await self._go_on_without(passing, answer)
+        self.failure = await self.to.go_on_without(passing, answer)
         copy, passing.copy = passing.copy, None
         refusal = self.failure or self._house.admission.refusal(self.size)
         if refusal is None and (verdict := self._policy.data()) is not None:
@@ -229,78 +102,11 @@ class Transaction:
         self._kept = await Keeping.of(self._house.spool, self.queue_id, copy)
         return await self._judge_message(self._kept)
 
-    @property
-    def _answered(self) -> Passing | None:
-        """The transaction at the primary, when the message goes there."""
-        passing = self._passing
-        return passing if passing is not None and passing.taken else None
-
-    # For the queue
-
-    def _judge(
-        self, event: RcptTo, address: str, finding: Finding
-    ) -> Awaitable[Reply | None] | Reply | None:
-        """Act on what is known of a recipient, then ask policy."""
-        if finding.confidence is Confidence.HONEYPOT:
-            self.honeypots.append(address)
-            self._log.trapped(address, finding.source or "")
-        refusal = answer(finding)
-        limit = finding.max_size
-        if refusal is None and (self._mail.size or self._mail.smtputf8):
-            refusal = self._house.unmet(finding.domain, self._mail)
-        if refusal is None and limit is not None and (self._mail.size or 0) > limit:
-            refusal = TOO_LARGE
-        elif refusal is None and self._goes_apart(finding):
-            refusal = APART
-        if refusal is not None:
-            reason = finding.reason or finding.confidence.value
-            self._log.recipient_refused(address, refusal, reason)
-            return refusal
-        if finding.verdict is Known.SWALLOW or address.lower() in self._recipients:
-            return None  # the same mailbox named twice gets the message once
-        recipient = Recipient(
-            address=address,
-            domain=finding.domain,
-            notify=event.parameters.notify,
-            orcpt=event.parameters.orcpt,
-        )
-        verdict = self._policy.recipient(
-            recipient, event.recipient.local, self._trapped + len(self.honeypots)
-        )
-        if verdict is None or isinstance(verdict, Reply):
-            return self._take(recipient, finding, verdict)
-        return self._take_later(recipient, finding, verdict)
-
-    async def _take_later(
-        self, recipient: Recipient, finding: Finding, verdict: Awaitable[Reply | None]
-    ) -> Reply | None:
-        return self._take(recipient, finding, await verdict)
-
-    def _take(self, recipient: Recipient, finding: Finding, refusal: Reply | None) -> Reply | None:
-        if refusal is not None:
-            self._log.recipient_refused(recipient.address, refusal, "policy")
-            return refusal
-        limit = finding.max_size
-        if limit is not None:
-            self._max_size = limit if self._max_size is None else min(limit, self._max_size)
-        self._recipients[recipient.address.lower()] = recipient
-        return None
-
-    def _goes_apart(self, finding: Finding) -> bool:
-        """Whether the body, whose size nobody has said, might be refused at its end for one
-        recipient's sake and lost for the others'.
-        """
-        return (
-            self._mail.size is None
-            and bool(self._recipients)
-            and finding.verdict is Known.ACCEPT
-            and finding.max_size != self._max_size
-        )
-
     def start_body(self, *, chunking: bool) -> Awaitable[Reply | None] | Reply | None:
         """The body is about to come. `chunking`: by BDAT."""
-        if (passing := self._answered) is not None:
+        if (passing := self.to.answered) is not None:
             return self._start_passing(passing, chunking=chunking)
+        self.failure = self.to.failure
         refusal = self._house.admission.refusal(self._mail.size or 0)
         if refusal is not None:
             return refusal
@@ -313,7 +119,7 @@ class Transaction:
         return self._open(await verdict)
 
     def _open(self, refusal: Reply | None) -> Reply | None:
-        if refusal is None and self._recipients:
+        if refusal is None and self.to.taken:
             copy = self._house.chain.copies.new()
             self._kept = Keeping(self._house.spool, self.queue_id, copy)
         return refusal
@@ -321,12 +127,12 @@ class Transaction:
     def add_body(self, piece: bytes) -> Awaitable[None] | None:
         """A piece of the body; await what is returned before the next one."""
         self.size += len(piece)
-        if (passing := self._answered) is not None:
+        if (passing := self.to.answered) is not None:
             return passing.write(piece, self._house.admission)
         kept = self._kept
         if self.failure is not None or kept is None:
             return None
-        if self._max_size is not None and self.size > self._max_size:
+        if self.to.max_size is not None and self.size > self.to.max_size:
             self.failure = TOO_LARGE
             self.abort()
             return None
@@ -344,7 +150,7 @@ class Transaction:
 
     def judge(self) -> Awaitable[Reply | None] | Reply | None:
         """The body is complete: whether the message is taken. Then `commit` it. Never raises."""
-        if (passing := self._answered) is not None:
+        if (passing := self.to.answered) is not None:
             return self._safely(self._judge_passing(passing))
         if self.failure is not None or self._kept is None:
             self.abort()
@@ -367,13 +173,13 @@ class Transaction:
         if _in_circles(header):
             self.abort()
             return self.refused(LOOP, "loop")
-        self._trace = self._received()
+        self._trace = self.to.received()
         self._verdict = await self._policy.message(
             Message(
                 queue_id=self.queue_id,
                 header=header,
                 body=kept.copy,
-                recipients=self._envelope.recipients,
+                recipients=self.to.envelope.recipients,
                 trace=self._trace,
             )
         )
@@ -385,23 +191,6 @@ class Transaction:
         self._trace = _in_order(self._trace, self._verdict.trace, header)
         return None
 
-    def _received(self) -> bytes:
-        return received(
-            self.queue_id, self._envelope, self._client,
-            hostname=self._house.config.hostname, time=self._house.clock(),
-        )  # fmt: skip
-
-    @property
-    def _envelope(self) -> Envelope:
-        return Envelope(
-            sender=self._sender,
-            recipients=tuple(self._recipients.values()),
-            body=self._mail.body,
-            smtputf8=self._mail.smtputf8,
-            ret=self._mail.ret,
-            envid=self._mail.envid,
-        )
-
     def commit(self) -> Awaitable[Receipt]:
         """Store the message that `judge` had nothing against; the primary may have it already."""
         if self._passed is not None:
@@ -409,11 +198,11 @@ class Transaction:
         if self._kept is None:
             raise AssertionError("judge refuses what has no body")
         verdict = self._verdict
-        notes = tuple(f"honeypot: {one}" for one in self.honeypots)
+        notes = tuple(f"honeypot: {one}" for one in self.to.honeypots)
         message = NewMessage(
             queue_id=self.queue_id,
             received_at=self._house.clock(),
-            envelope=self._envelope,
+            envelope=self.to.envelope,
             client=self._client,
             trace=self._trace,
             evidence=replace(verdict.evidence, notes=verdict.evidence.notes + notes),
@@ -424,18 +213,18 @@ class Transaction:
     @property
     def swallowed(self) -> bool:
         """Whether all that it is for are honeypots whose mail is swallowed."""
-        return not self._recipients and self.failure is None
+        return not self.to.taken and self.failure is None
 
     def swallow(self) -> None:
         """The body has come, and nobody wants it: say so in the log."""
-        self._log.swallowed(self.honeypots, self.size)
+        self._log.swallowed(self.to.honeypots, self.size)
 
     def _why_refused(self) -> str:
         return "size" if self.failure is TOO_LARGE else "spool"
 
     def accepted(self) -> None:
         """The spool holds the message, or the primary: tell the log, and who brings it home."""
-        recipients = self._recipients.values()
+        recipients = self.to.taken.values()
         self._policy.taken()
         if self._passed is not None:
             self.close()
@@ -455,7 +244,7 @@ class Transaction:
 
     def refused(self, why: Reply, reason: str) -> Reply:
         """Log that the message as a whole was not taken."""
-        self._log.refused(self._recipients.values(), why, reason)
+        self._log.refused(self.to.taken.values(), why, reason)
         return why
 
     def abort(self) -> None:
@@ -475,9 +264,9 @@ class Transaction:
 
     def close(self) -> None:
         """The transaction is over: forget what is not stored. May be called more than once."""
-        if self._passing is not None:
-            self._passing.close()
-            self._passing = None
+        if self.to.passing is not None:
+            self.to.passing.close()
+            self.to.passing = None
         self.abort()
         self._policy.close()
 
