@@ -19,6 +19,7 @@ from tideover.events.clock import now as wall_clock
 from tideover.events.delivery_records import Delivered, PrimaryChanged
 from tideover.events.event import Event
 from tideover.message.envelope import Client, Envelope, NewMessage, Recipient, SessionId
+from tideover.outbound import watch
 from tideover.outbound.checking import Checker
 from tideover.outbound.dispatcher import Dispatcher
 from tideover.outbound.transport import opportunistic_context
@@ -213,6 +214,66 @@ def test_the_times_that_are_promised(dropped: bool) -> None:
     run(scenario)
 
 
+@pytest.mark.parametrize("verb", ["CONNECT", "EHLO", "STARTTLS"])
+def test_who_fell_silent_is_down_and_back_although_older_connections_stay_silent(verb) -> None:
+    def refusing_tls(step: Step) -> Reaction | None:
+        return Reaction("454 no") if step.verb == "STARTTLS" else None
+
+    async def scenario() -> None:
+        slow = Settings(check_interval=0.2, timeout=1.5)
+        async with (
+            Peer(("STARTTLS",), refusing_tls) as peer,
+            Site(peer.port, health=slow).running() as site,
+        ):
+            await site.stands(UP)
+            peer.behave = saying(verb, None, close=False)
+            await site.stands(DOWN)
+            before = peer.connections
+            while peer.connections == before:
+                await asyncio.sleep(0.005)
+            await asyncio.sleep(0.1)  # a check waits now, and will go on waiting
+            peer.behave = refusing_tls
+            assert await site.stands(RECOVERING, UP) < 1.0
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("reply", "up"),
+    [
+        ("451 4.3.2 later", False),
+        ("452 4.3.1 full", False),
+        ("421 bye", False),
+        ("550 5.7.1 not you", True),
+        ("451 4.7.1 greylisted", True),
+        ("451 local error", True),
+    ],
+)
+def test_in_doubt_it_is_asked_whether_it_takes_mail_at_all(reply: str, up: bool) -> None:
+    async def scenario() -> None:
+        async with Peer() as peer, Site(peer.port).running() as site:
+            await site.stands(UP)
+            peer.behave = saying("MAIL", reply, close=False)
+            await asyncio.sleep(0.5)
+            assert site.standing().state is UP
+            commands = len(peer.commands)
+            site.healths.failed(site.standing().key or "", f"[127.0.0.1]:{peer.port}", reply)
+            if up:
+                await asyncio.sleep(0.6)
+                assert site.told() == ["up"]
+                assert "MAIL FROM:<>" in peer.commands[commands:]
+            else:
+                await site.stands(DOWN)
+                assert reply in site.standing().reason
+                await asyncio.sleep(0.5)
+                assert site.standing().state is DOWN
+                peer.behave = lambda _step: None
+                await site.stands(UP)
+            assert not peer.messages
+
+    run(scenario)
+
+
 def test_what_others_hear_spares_a_check() -> None:
     async def scenario() -> None:
         async with Peer() as peer, Site(peer.port).running() as site:
@@ -325,7 +386,9 @@ def test_postmaster_is_asked_for_where_that_is_set(reply: str, up: bool) -> None
     run(scenario)
 
 
-def test_what_is_offered_is_what_is_offered_under_tls(contexts) -> None:
+def test_what_is_offered_is_what_is_offered_under_tls(contexts, monkeypatch) -> None:
+    monkeypatch.setattr(watch, "HANDSHAKES", 0.001)
+
     def behave(step: Step) -> Reaction | None:
         secured.append(step.verb == "STARTTLS")
         return Reaction("250-peer\n250-XCLIENT ADDR NAME\n250 SIZE 5") \
@@ -344,7 +407,7 @@ def test_what_is_offered_is_what_is_offered_under_tls(contexts) -> None:
             hellos = peer.commands.count("EHLO mx2.example.org")
             await asyncio.sleep(1.0)
             assert peer.commands.count("EHLO mx2.example.org") > hellos
-            # a handshake each minute only; what is offered in clear counts for nothing
+            # one handshake for many checks; what is offered in clear counts for nothing
             assert peer.commands.count("STARTTLS") == 1
             assert site.standing().capabilities == offered
 

@@ -2,12 +2,15 @@
 
 import asyncio
 
-from inbound_rig import OneDomain, scenario
+import pytest
+from inbound_rig import OneDomain, scenario, serving
 from test_inbound_passing import LOST, begin, gated, names, send
 
 from tideover.config.model import Domain, WhenPrimaryUp
 from tideover.config.values import Endpoint
+from tideover.policy.interface import Entry, Found, Result, Stage
 from tideover.primary.interface import PrimaryState
+from tideover.primary.relay import Gone
 from tideover.recipients.interface import Finding, Verdict
 from tideover.smtp.replies import reply
 
@@ -180,3 +183,24 @@ async def test_a_bug_in_the_spool_is_answered_at_the_end_of_the_body(server):
     await client.to_data()
     assert (await client.say(b"Subject: x\r\n\r\nhi\r\n.\r\n")).startswith(b"451 4.3.0")
     assert "CheckFailed" in server.names()
+
+
+@pytest.mark.parametrize("step", ["late@example.com", "start", "end"])
+def test_what_policy_has_against_whom_the_primary_took_is_said_at_the_end(tmp_path, step):
+    """They heard a yes; the refusal is for the message as a whole, and nobody gets it."""
+
+    async def check(_about):
+        return Result(found=(Found(name="helo-ours"),))
+
+    async def main():
+        entries = {Stage.HELO: [Entry(name="helo", stages=(Stage.HELO,), run=check)]}
+        async with serving(tmp_path, entries=entries) as server:
+            primary = gated(server)
+            primary.answers[step] = Gone(text="lost")
+            client, answers = await begin(server, b"user@example.com", b"late@example.com")
+            assert answers[0].startswith(b"250")
+            assert (await send(client)).startswith(b"55")
+            assert server.shelf.messages == []
+            assert server.house.chain.copies.in_memory == 0
+
+    asyncio.run(main())
