@@ -45,6 +45,7 @@ async def test_after_a_recipient_for_the_queue_nobody_joins_what_the_primary_ref
         server, b"no@example.com", b"user@queue.example", b"user@example.com"
     )
     assert [answer[:9] for answer in answers] == [b"550 5.1.1", b"250 2.1.5", b"452 4.5.3"]
+    assert b"goes another way; send it apart" in answers[2]
     assert (await send(client)).startswith(b"250 2.0.0 Queued as")
     ((message, _),) = server.shelf.messages
     assert [one.address for one in message.envelope.recipients] == ["user@queue.example"]

@@ -23,6 +23,7 @@ from tideover.smtp.replies import Reply, reply
 
 TOO_LARGE: Final = reply(552, "5.3.4", "Message too large for this recipient")
 APART: Final = reply(452, "4.5.3", "This recipient takes another size; send it apart")
+ELSEWHERE: Final = reply(452, "4.5.3", "This recipient's mail goes another way; send it apart")
 
 
 class Recipients:
@@ -84,7 +85,7 @@ class Recipients:
         self, event: RcptTo, address: str, domain: str, way: Way
     ) -> Awaitable[Reply | None] | Reply | None:
         if self.answered is not None:
-            return APART
+            return ELSEWHERE
         mailbox = event.recipient
         finding = self._house.directory.lookup(mailbox.local, domain)
         if isinstance(finding, Finding) and (
@@ -133,7 +134,7 @@ class Recipients:
             passing.close()
             passing = self.passing = None
         if (passing is not None and passing.way != way) or (passing is None and self.taken):
-            return APART
+            return ELSEWHERE
         gate = self._house.gate
         if passing is None and gate is not None:
             size = (self._mail.size or 0) and self._mail.size + len(self.received())
