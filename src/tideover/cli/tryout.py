@@ -50,6 +50,8 @@ Postfix's smtp-sink, or one in Python, where `primary.messages` then shows what 
 See what became of it:
     {command} status --config {config}
     {command} explain ID --config {config}
+While the primary is up, who comes here is told to go there (450), unless the primary lets us say
+who calls (XCLIENT): then it answers itself. See docs/pass-through.md.
 
 Ctrl-C stops it.
 """
