@@ -21,6 +21,7 @@ _MEANING = {
     "foreign": "is not in a domain of ours",
     "closed": "is refused: its domain takes no mail at all",
 }
+_OK = 250
 _SILENCE = {
     "no-such": "does not exist",
     "nothing": "knows nothing of it",
@@ -36,8 +37,9 @@ _SILENCE = {
 def recipients_lookup(ctx: click.Context, address: str, config: Path, as_json: bool) -> None:
     """Say what each source knows of an address.
 
-    And what a client hears for it, while the primary is up and while it is down. Works while the
-    daemon does not run, with files and last good copies.
+    And what a client hears for it, while the primary is up (`when_primary_up` says who answers
+    then; --json gives our own answer) and while it is down. Works while the daemon does not run,
+    with files and last good copies.
 
     Exit code 0: mail for it would be taken now; 1: it would not.
     """
@@ -64,6 +66,7 @@ def _as_json(found: "AddressInfo") -> dict[str, Any]:
         "source": found.now.source,
         "reason": found.now.reason,
         "max_size": found.now.max_size,
+        "when_primary_up": found.posture,
         "answer": {
             "primary_up": _answer_json(found.primary_up),
             "primary_down": _answer_json(found.primary_down),
@@ -86,6 +89,20 @@ def _answer_json(answer: "Answer") -> dict[str, Any]:
     }
 
 
+def _while_up(found: "AddressInfo") -> tuple[str, str]:
+    """What a client hears while the primary is up, and why."""
+    ours, posture = _reply(found.primary_up), found.posture
+    if posture is None or posture == "accept":
+        return ours, found.primary_up.finding.reason
+    because = f'when_primary_up = "{posture}"'
+    if posture == "pass-through":
+        return "what the primary says", because
+    deferred = "450 4.3.2 (go to the primary)" if found.primary_up.code == _OK else ours
+    if posture == "defer":
+        return deferred, because
+    return f"what the primary says, or {deferred} where it grants no XCLIENT", because
+
+
 def _print(found: "AddressInfo") -> None:
     from tideover.cli import output
 
@@ -99,7 +116,7 @@ def _print(found: "AddressInfo") -> None:
     output.table(
         ("a client hears", "~reply", "~because"),
         (
-            ("primary up", _reply(found.primary_up), found.primary_up.finding.reason),
+            ("primary up", *_while_up(found)),
             ("primary down", _reply(found.primary_down), found.primary_down.finding.reason),
         ),
     )

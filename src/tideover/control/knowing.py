@@ -47,6 +47,7 @@ async def lookup(house: House, request: Lookup) -> AsyncIterator[Page]:
         return
     explained = await _table(house).explain(request.address)
     found = _table(house).lookup(mailbox.local, mailbox.domain)
+    settings = house.config.domains.get(explained.primary_up.domain)
     yield [
         AddressInfo(
             address=request.address,
@@ -54,6 +55,7 @@ async def lookup(house: House, request: Lookup) -> AsyncIterator[Page]:
             primary_up=_answer(explained.primary_up),
             primary_down=_answer(explained.primary_down),
             sources=explained.sources,
+            posture=str(settings.when_primary_up) if settings is not None else None,
         )
     ]
 

@@ -295,8 +295,9 @@ class Answer(Struct, frozen=True, kw_only=True):
 
 
 class AddressInfo(Struct, frozen=True, kw_only=True, tag="known"):
-    """What is known of one address. `now` is the finding as matters stand; the answers are those
-    while the primary is up and while it is down.
+    """What is known of one address. `now` is the finding as matters stand; the answers are ours,
+    while the primary is up and while it is down. `posture` says who answers while it is up; None:
+    the address is in no domain of ours.
     """
 
     address: str
@@ -304,6 +305,7 @@ class AddressInfo(Struct, frozen=True, kw_only=True, tag="known"):
     primary_up: Answer
     primary_down: Answer
     sources: tuple[SourceSays, ...]
+    posture: str | None = None
 
 
 class Address(Struct, frozen=True, kw_only=True, tag="address"):

@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -9,6 +10,7 @@ from tideover.cli.main import run
 from tideover.config.directory import DomainFiles
 from tideover.config.domains import UNREADABLE
 from tideover.config.mistakes import Mistake
+from tideover.config.model import WhenPrimaryUp
 from tideover.control.protocol import MxChangeInfo, MxInfo
 from tideover.recipients.report import Refreshed, SourceStatus
 from tideover.testing.control import FakeDaemon
@@ -58,6 +60,28 @@ def test_lookup_tells_the_primary_up_from_the_primary_down(tideover, daemon: Fak
     answer = json.loads(out)["answer"]
     assert (code, answer["primary_up"]["code"], answer["primary_down"]["code"]) == (0, 250, 450)
     assert answer["primary_down"]["reason"] == "the primary is down"
+
+
+@pytest.mark.parametrize(
+    ("posture", "address", "hears"),
+    [
+        ("accept", "alice", "250 2.1.5 Recipient OK"),
+        ("defer", "alice", "450 4.3.2 (go to the primary)"),
+        ("defer", "eve", "550 5.1.1"),
+        ("pass-through", "eve", "what the primary says  "),
+        ("auto", "alice", "what the primary says, or 450 4.3.2 (go to the primary) where it"),
+        ("auto", "eve", "what the primary says, or 550 5.1.1"),
+    ],
+)
+def test_lookup_knows_who_answers_while_the_primary_is_up(
+    tideover, daemon: FakeDaemon, posture, address, hears
+):
+    settings = daemon.config.domains["example.com"]
+    daemon.config.domains["example.com"] = replace(settings, when_primary_up=WhenPrimaryUp(posture))
+    daemon.directory.names["example.com"] = ["alice"]
+    _, out, _ = tideover("recipients", "lookup", f"{address}@example.com")
+    (line,) = [line for line in out.splitlines() if line.startswith("primary up ")]
+    assert line.startswith(f"primary up      {hears}")
 
 
 @pytest.mark.parametrize(
