@@ -142,6 +142,7 @@ def test_hosts_die_one_by_one_and_no_client_sees_it(front: Front) -> None:
     until(lambda: front.daemon.ask("queue", "list") == [])
 
 
+@pytest.mark.slow
 def test_what_waited_comes_home_to_those_that_are_back(front: Front) -> None:
     for inner in (front.one, front.two, front.spare):
         inner.die()

@@ -201,6 +201,7 @@ def test_the_primary_dies_twenty_times(make_house: Make, step: str) -> None:
     _die_at(make_house(_ALL), step, _some_ways(step, _ALL))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", ["EHLO", "RCPT", "DOT", "STORED"])
 def test_the_primary_falls_silent(make_house: Make, step: str) -> None:
     start = time.monotonic()
@@ -220,6 +221,7 @@ def test_a_connection_that_died_while_it_was_kept_is_not_used(make_house: Make) 
     assert not list(house.daemon.events("pass-through-lost"))
 
 
+@pytest.mark.slow
 def test_many_clients_while_it_dies_and_returns(make_house: Make) -> None:
     house = make_house(1)
     load = Load(house)

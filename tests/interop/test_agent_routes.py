@@ -207,6 +207,7 @@ def test_a_router_that_forbids_is_a_firewall_and_no_broken_route(net):
     assert (answer["verdict"], "filter at 10.2.0.2" in answer["reason"]) == ("unknown", True)
 
 
+@pytest.mark.slow
 def test_the_own_router_of_the_client_says_nothing_of_the_route(net):
     """10.9.0.77 does not exist; the router before it says so."""
     with agent(net):
@@ -238,6 +239,7 @@ def test_a_hole_where_others_pass_is_found_by_what_traces_did_before(net):
         assert "passes others on" in answer["reason"]
 
 
+@pytest.mark.slow
 def test_a_hole_on_a_way_that_was_known_is_found(net):
     with agent(net):
         assert net.ask()["verdict"] == "reachable"
@@ -248,6 +250,7 @@ def test_a_hole_on_a_way_that_was_known_is_found(net):
         assert "got to hop 4 before" in answer["reason"]
 
 
+@pytest.mark.slow
 def test_a_hole_of_which_nothing_is_known_is_unknown(net):
     net.routers[1].ip("route", "add", "blackhole", "10.9.0.0/24")
     with agent(net):
@@ -261,6 +264,7 @@ def test_an_agent_goes_on_as_the_user_that_is_set_and_keeps_its_sockets(net):
         assert "lacks" not in net.log.read_text()
 
 
+@pytest.mark.slow
 def test_an_agent_without_rights_decides_by_tcp_and_says_so(net):
     net.client.ip("rule", "add", "ipproto", "tcp", "sport", "25", "blackhole")
     with agent(net, "setpriv", "--bounding-set=-net_raw"):
@@ -270,6 +274,7 @@ def test_an_agent_without_rights_decides_by_tcp_and_says_so(net):
         assert net.ask()["verdict"] == "unreachable"
 
 
+@pytest.mark.slow
 def test_an_agent_that_is_lent_sockets_for_pings_traces_as_well(net):
     net.primary.set("net/ipv4/ping_group_range", "'0 0'")
     net.client.ip("route", "add", "blackhole", "10.1.0.0/24")
@@ -278,6 +283,7 @@ def test_an_agent_that_is_lent_sockets_for_pings_traces_as_well(net):
         assert "hop 3 (10.3.0.2)" in net.ask()["reason"]
 
 
+@pytest.mark.slow
 def test_a_client_by_ipv6(net):
     assert socket.has_ipv6
     r1 = net.routers[0]

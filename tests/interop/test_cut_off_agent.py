@@ -104,6 +104,7 @@ def test_whom_the_agent_cannot_reach_gets_in_at_once(networks: Networks) -> None
     assert "no route" in found[CUT_OFF]["why"]
 
 
+@pytest.mark.slow
 def test_without_an_answer_of_the_agent_nobody_waits_long(networks: Networks) -> None:
     process = networks.clients(CUT_OFF, "STOP", ANOTHER)
     until((networks.directory / "waiting").exists)

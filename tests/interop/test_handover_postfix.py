@@ -101,12 +101,14 @@ def test_it_lets_us_say_who_calls_and_lets_us_through() -> None:
     assert "warning:" not in log
 
 
+@pytest.mark.slow
 def test_it_gives_strangers_nothing() -> None:
     with primary(pasted=1) as postfix, session(postfix.port, STRANGER) as client:
         assert not client.has_extn("xclient")
         assert asked(client, "user@example.com").startswith("450 4.7.1")
 
 
+@pytest.mark.slow
 def test_pasted_again_it_changes_nothing() -> None:
     with primary(pasted=1) as postfix:
         main = (postfix.directory / "etc" / "main.cf").read_bytes()

@@ -246,6 +246,7 @@ def test_two_domains_at_two_primaries_come_apart(
     assert until(lambda: _arrived(primary, "user", 80) == 1)
 
 
+@pytest.mark.slow
 def test_25_megabytes_stream_through(primary: Home, passing: Daemon) -> None:
     body = mail(90, 32_000_000)
     before = _most_memory(passing)
@@ -283,6 +284,7 @@ def test_who_gives_up_half_way_leaves_a_clean_connection(primary: Home, passing:
     assert _arrived(primary, "other", 110) == 0, "nobody's recipient of before"
 
 
+@pytest.mark.slow
 def test_what_passing_through_adds(primary: Home, passing: Daemon) -> None:
     """Loosely; benchmarks/pass_through.py has the figures."""
     direct, through = [], []
@@ -296,6 +298,7 @@ def test_what_passing_through_adds(primary: Home, passing: Daemon) -> None:
     assert added < 0.025
 
 
+@pytest.mark.slow
 def test_while_it_is_down_mail_is_queued_and_comes_home_with_its_client(tmp_path: Path) -> None:
     with home.running() as primary, backup(tmp_path, primary.port, "auto") as daemon:
         assert transact(daemon.port, mail(300)).codes() == (b"250", b"250")
@@ -310,6 +313,7 @@ def test_while_it_is_down_mail_is_queued_and_comes_home_with_its_client(tmp_path
         assert b"Queued as" not in transact(daemon.port, mail(303)).end
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rights", [home.XFORWARD, ""], ids=["xforward", "none"])
 def test_without_xclient_auto_defers_and_pass_through_passes(tmp_path: Path, rights: str) -> None:
     with home.running(rights) as primary:

@@ -107,6 +107,7 @@ async def relay_to(port: int):
         await relay.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rights", [XCLIENT, XFORWARD, ""], ids=["xclient", "xforward", "none"])
 @pytest.mark.parametrize("chunking", [True, False])
 def test_its_log_names_each_client_and_passing_through_is_quick(rights, chunking):

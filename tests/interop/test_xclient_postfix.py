@@ -201,6 +201,7 @@ def test_without_either_right_it_sees_us() -> None:
     run(scenario)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rights", [XCLIENT, XFORWARD])
 def test_without_ipv6_it_understands_the_others(rights: str) -> None:
     async def scenario() -> None:
@@ -213,6 +214,7 @@ def test_without_ipv6_it_understands_the_others(rights: str) -> None:
     run(scenario)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("delay", ["yes", "no"])
 @pytest.mark.parametrize("verdict", ["554 5.7.1 not you", "450 4.7.1 not yet"])
 def test_its_verdict_on_a_client_is_that_messages_and_no_others(delay: str, verdict: str) -> None:
@@ -261,6 +263,7 @@ MAIL = (Command.MAIL, b"MAIL FROM:<live@example.net>\r\n")
 RCPT = (Command.RCPT, b"RCPT TO:<user@example.com>\r\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rights", [XCLIENT, XFORWARD, XCLIENT + XFORWARD])
 def test_under_tls_a_transaction_by_hand_is_the_clients(rights: str) -> None:
     async def scenario() -> None:

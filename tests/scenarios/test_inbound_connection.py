@@ -122,6 +122,7 @@ async def test_back_pressure_reaches_the_socket(server):
     assert server.shelf.messages[0][1] == body
 
 
+@pytest.mark.slow
 @scenario
 async def test_a_client_that_does_not_read_is_not_served_on(server):
     c = await server.client()
