@@ -1,5 +1,6 @@
 """One check of a primary: TCP, greeting, EHLO, TLS where it is offered, and, where that is set,
-whether mail for postmaster would be taken.
+whether mail for postmaster would be taken. Of one that is in doubt it is asked whether it takes
+mail at all.
 
 A refused greeting, EHLO or HELO, and silence are failures; so is an answer to MAIL or RCPT that
 tells of trouble of the server's own (`answer.is_verdict`). Any other, also a 5xx, is the word of a
@@ -15,7 +16,7 @@ from msgspec import Struct
 
 from tideover.config.model import Config
 from tideover.message.envelope import Recipient
-from tideover.outbound.answer import is_verdict
+from tideover.outbound.answer import is_verdict, no_service
 from tideover.outbound.connection import Connection, ConnectionFailed, host_text
 from tideover.outbound.transport import connect, first_of
 from tideover.primary.interface import NextHop
@@ -26,6 +27,7 @@ STAGGER: Final = 1.0
 """Seconds that the next host of a route is not begun while the one before has not answered."""
 
 _FAREWELL: Final = 1.0
+_NOBODYS: Final = ((Command.MAIL, b"MAIL FROM:<>\r\n"), (Command.RSET, b"RSET\r\n"))
 
 
 class Check(Struct, frozen=True, kw_only=True):
@@ -58,18 +60,21 @@ class Checker:
         limit: float,
         patience: float,
         secure: bool,
+        doubtful: bool,
         failed: Callable[[str], None],
     ) -> Check:
         """Check the hops in this order until one gives service. Never raises.
 
         `limit`: seconds in all; `patience`: seconds for a connection to open; `secure`: begin TLS
-        where it is offered; `failed` is told each host that gave none.
+        where it is offered; `doubtful`: ask whether it takes mail; `failed` is told each host that
+        gave none.
         """
         until = asyncio.get_running_loop().time() + limit
         context = self._tls if secure or self._config.health.ask_postmaster else None
 
         async def reach(hop: NextHop) -> Connection:
-            return await self._reach(hop, domain, until, patience, context)
+            asked = domain if self._config.health.ask_postmaster else "" if doubtful else None
+            return await self._reach(hop, asked, until, patience, context)
 
         try:
             connection = await first_of(
@@ -90,7 +95,7 @@ class Checker:
     async def _reach(
         self,
         hop: NextHop,
-        domain: str,
+        asked: str | None,
         until: float,
         patience: float,
         context: ssl.SSLContext | None,
@@ -105,8 +110,8 @@ class Checker:
                     context=context,
                     patience=min(patience, 0.95 * left),  # so that it says what it waited for
                 )
-                if self._config.health.ask_postmaster:
-                    await _ask(connection, domain)
+                if asked is not None:
+                    await (_ask(connection, asked) if asked else _ask_at_all(connection))
         except TimeoutError as error:
             raise ConnectionFailed(f"{host_text(hop)} does not answer in time") from error
         return connection
@@ -128,6 +133,20 @@ async def _ask(connection: Connection, domain: str) -> None:
     if not is_verdict(verdict.reply, asked):
         connection.abort("given up")
         raise ConnectionFailed(f"{connection.host} is in trouble", verdict.reply)
+
+
+async def _ask_at_all(connection: Connection) -> None:
+    """Whether it takes mail from anybody: all that it says against us, or the null sender, is the
+    word of a server that works.
+    """
+    try:
+        reply, _ = await connection.converse(_NOBODYS)
+    except BaseException:
+        connection.abort("given up")
+        raise
+    if no_service(reply) or (reply.enhanced or "").startswith("4.3."):
+        connection.abort("given up")
+        raise ConnectionFailed(f"{connection.host} is in trouble", reply)
 
 
 async def _leave(connection: Connection) -> None:

@@ -6,16 +6,19 @@ probe_interval`. While mail waits for one that is down, the probes of `destinati
 check begins with another host of the route, so that all are looked at in turn.
 
 With the default settings an outage is known within 15 s also where packets are dropped (5 s until
-the next check, and two that take 4 s each), a return within 2 s: while a primary is down, no check
-waits longer than `HASTE` for a connection to open, as the kernel repeats a SYN ever more rarely.
+the next check, and two that take 4 s each), a return within 2 s: while a primary is not up, no
+check waits longer than `HASTE` for a connection to open, as the kernel repeats a SYN ever more
+rarely; and beside one that waits for an answer fresh ones are made, as what was begun before the
+return may never hear of it.
 
 Checks are bounded in rate and number: with thousands of primaries each has its turn later.
 """
 
 import asyncio
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Coroutine
 from random import Random
-from typing import Final
+from typing import Any, Final
 
 from tideover.config.model import Config
 from tideover.events.clock import now as wall_clock
@@ -37,21 +40,29 @@ AT_ONCE: Final = 512
 LOOKS: Final = 64
 """Checks beyond these, that clients wait for."""
 
-HASTE: Final = 2.0
-"""Seconds for a connection to one that is down to open."""
+HASTE: Final = 1.5
+"""Seconds for a connection to one that is not up to open."""
+
+FRESH: Final = 64
+"""Checks beside which fresh ones are made; of more primaries that are silent the return is seen
+later.
+"""
 
 SLOW: Final = 2.0
 """Times `[health] timeout` that a check of one that is not up may take: postscreen lets those whom
 it does not know yet wait 6 s for its greeting, and knows them for a day when they did.
 """
 
-SECURED: Final = 60.0
-"""Seconds after which TLS is tried again with one that is up: each handshake costs both sides."""
+HANDSHAKES: Final = 20.0
+"""TLS handshakes a second with those that are up, in all, as each costs both sides: with more
+primaries than that allows TLS is tried at some of the checks only.
+"""
 
 _FIND_RATE: Final = 50.0
 _FINDERS: Final = 20
 _AGAIN: Final = 60.0  # seconds after which a look-up or check that met a bug is tried again
 _RECENT: Final = 0.2  # seconds for which a check is news to who looks
+_LEAST: Final = 0.1  # seconds between two checks of one primary, when the first took its time
 
 
 class HealthWatch:
@@ -78,6 +89,7 @@ class HealthWatch:
         self._seen: dict[str, _Seen] = {}
         self._looks = asyncio.Semaphore(LOOKS)
         self._due = asyncio.Semaphore(AT_ONCE)
+        self._patient = 0  # checks beside which fresh ones are made
         chance = random or Random()  # noqa: S311 - spreads load, keeps no secret
         self._pacer = Pacer(
             self._look,
@@ -85,7 +97,7 @@ class HealthWatch:
             random=chance,
             rate=PROBE_RATE,
             at_once=AT_ONCE,
-            least=min(1.0, config.outbound.probe_interval),
+            least=min(_LEAST, config.outbound.probe_interval),
         )
         self._finder = Pacer(
             self._find, clock=clock, random=chance, rate=_FIND_RATE, at_once=_FINDERS
@@ -240,20 +252,55 @@ class HealthWatch:
         began, started = self._clock(), asyncio.get_running_loop().time()
         interval, timeout = self._config.outbound.probe_interval, self._config.health.timeout
         seen.next_at = began + min(1.0, interval)
-        up = health.state is PrimaryState.UP
-        secure = not (up and started - seen.secured < SECURED)
-        check = await self._checker.check(
-            seen.turn(_primaries(route)),
-            domain,
-            limit=timeout if up else timeout * SLOW,
-            patience=timeout if up else max(HASTE, interval),
-            secure=secure,
-            failed=lambda host: health.host_failed(host, self._clock()),
-        )
+        well = health.state is PrimaryState.UP and not health.failing
+        secure = not well or started - seen.secured >= len(self._planned) / HANDSHAKES
+
+        def make(limit: float, failed: Callable[[str], None]) -> Coroutine[Any, Any, Check]:
+            return self._checker.check(
+                seen.turn(_primaries(route)),
+                domain,
+                limit=limit,
+                patience=limit if well else max(HASTE, interval),
+                secure=secure,
+                doubtful=not well,
+                failed=failed,
+            )
+
+        def failed(host: str) -> None:
+            health.host_failed(host, self._clock())
+
+        if health.state is PrimaryState.UP:
+            check = await make(timeout, failed)
+        else:
+            patient = make(timeout * SLOW, failed)
+            check = await self._refreshed(patient, lambda: make(interval, _ignore), interval)
         served = self._note(self._healths.of(route.key), check, began)
         if secure and served:
             seen.secured = started
         return served
+
+    async def _refreshed(
+        self,
+        patient: Coroutine[Any, Any, Check],
+        fresh: Callable[[], Coroutine[Any, Any, Check]],
+        interval: float,
+    ) -> Check:
+        """A check, with fresh ones beside it one after the other: the first that finds service."""
+        first = asyncio.ensure_future(patient)
+        loop = asyncio.get_running_loop()
+        pause = interval if self._patient < FRESH else None
+        self._patient += 1
+        try:
+            while not (await asyncio.wait((first,), timeout=pause))[0]:
+                started = loop.time()
+                found = await fresh()
+                if found.trouble is None:
+                    return found
+                pause = max(0.0, started + interval - loop.time())
+            return first.result()
+        finally:
+            self._patient -= 1
+            first.cancel()
 
     def _note(self, health: Health, check: Check, began: float) -> bool:
         now = self._clock()
@@ -275,7 +322,7 @@ class _Seen:
         self.check: asyncio.Task[bool] | None = None
         self.ended = -_AGAIN
         self.next_at = 0.0
-        self.secured = -SECURED
+        self.secured = -math.inf
         self.served = False
         self.rounds = 0
 
@@ -284,6 +331,10 @@ class _Seen:
         self.rounds += 1
         first = self.rounds % len(hops)
         return hops[first:] + hops[:first]
+
+
+def _ignore(_host: str) -> None:
+    pass
 
 
 def _primaries(route: Route) -> tuple[NextHop, ...]:
