@@ -86,6 +86,46 @@ def test_a_primary_that_wants_a_name_hears_what_dns_says() -> None:
     run(scenario)
 
 
+def test_dead_dns_does_not_hold_up_what_waits() -> None:
+    async def look_up(_address: str) -> ClientNames:
+        await asyncio.sleep(60)
+        raise AssertionError
+
+    async def scenario():
+        async with Peer(XCLIENT) as peer:
+            peer.behave = Front(peer)
+            rig = Rig(route_to(peer.port), look_up=look_up)
+            await rig.put()
+            async with rig.running(), asyncio.timeout(1.9):
+                await rig.told(delivery_records.Delivered)
+            assert any("NAME=[TEMPUNAVAIL]" in line for line in peer.commands)
+
+    run(scenario)
+
+
+def test_names_are_asked_for_before_their_turn_comes() -> None:
+    asked: list[str] = []
+
+    async def look_up(address: str) -> ClientNames:
+        asked.append(address)
+        await asyncio.sleep(0.01 if asked.count(address) > 1 else 60)
+        return ClientNames("known.example.net", "known.example.net")
+
+    async def scenario():
+        async with Peer(XCLIENT) as peer:
+            peer.behave = Front(peer)
+            rig = Rig(route_to(peer.port), look_up=look_up, max_connections=1)
+            for number in range(1, 7):
+                await rig.put(client=replace(CLIENT, address=f"192.0.2.{number}"))
+            async with rig.running():
+                await rig.told(delivery_records.Delivered, 6)
+            told = [line for line in peer.commands if line.startswith("XCLIENT")]
+            assert sum("known.example.net" in line for line in told) >= 5
+            assert all(asked.count(f"192.0.2.{number}") <= 2 for number in range(1, 7))
+
+    run(scenario)
+
+
 def test_reports_of_our_own_come_in_our_own_name() -> None:
     async def scenario():
         async with Peer(XCLIENT) as peer:

@@ -4,11 +4,14 @@ Splits recipients over transactions where the server takes fewer at a time, and 
 next hop can take the message at all. Decides nothing about retries; see `settle`.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
+from typing import Final
 
 from msgspec.structs import replace
 
-from tideover.dns.client_names import LookUp
+from tideover.dns.client_names import UNKNOWN, ClientNames, LookUp
 from tideover.message.envelope import Client
 from tideover.outbound.connection import Connection, ConnectionFailed
 from tideover.outbound.outcome import Deferred, Delivered, Outcome, Refused, Unknown
@@ -19,6 +22,11 @@ from tideover.spool.interface import CHUNK, Claim, MessageDamaged, Spool, SpoolE
 
 RECIPIENTS = 100
 """Recipients in one transaction, the number that every server must take (RFC 5321 §4.5.3.1.8)."""
+
+NAMES: Final = 0.5
+"""Seconds to wait for what DNS calls a client: the first message goes home within 2 s of the
+primary's return, also when DNS is dead, and those of clients with a dead DNS hold up no others.
+"""
 
 Outcomes = list[tuple[int, Outcome]]
 """Index of the recipient in the envelope, and what became of it."""
@@ -44,7 +52,8 @@ async def attempt(
     outcomes: Outcomes = []
     try:
         if tell:
-            refusal = await connection.identify(teller(claim), look_up=look_up, pipelined=True)
+            names = partial(_soon, look_up) if look_up is not None else None
+            refusal = await connection.identify(teller(claim), look_up=names, pipelined=True)
             if refusal is not None:
                 trouble = outcome_of(Declined(refusal, Command.XCLIENT), dsn=False)
                 return [(index, trouble) for index in claim.indexes]
@@ -66,6 +75,15 @@ def teller(claim: Claim) -> Client:
     several of them may go home on one.
     """
     return replace(claim.message.client, port=0)
+
+
+async def _soon(look_up: LookUp, address: str) -> ClientNames:
+    """The names of a client, if DNS has them soon; what is asked goes on, for the next attempt."""
+    try:
+        async with asyncio.timeout(NAMES):
+            return await look_up(address)
+    except TimeoutError:
+        return UNKNOWN
 
 
 def _put_off(claim: Claim, outcomes: Outcomes, text: str) -> None:

@@ -18,6 +18,7 @@ import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
+from tideover.dns.client_names import ClientNames
 from tideover.outbound.attempt import Outcomes, attempt, teller
 from tideover.outbound.connection import Connection, ConnectionFailed
 from tideover.outbound.context import Context
@@ -72,6 +73,7 @@ class Drain:
         self._workers = 0
         self._opening = 0  # workers that have not asked for a message yet
         self._openers: set[asyncio.Task[Connection]] = set()
+        self._asked: set[asyncio.Task[ClientNames]] = set()
         self._spawn_after = 0.0
         self.connections: set[Connection] = set()
         self.in_flight = 0
@@ -96,6 +98,8 @@ class Drain:
             self._spawn_more()
             await self._poke.wait()
         reason = self.failure if self.failure is not None and not self._stopping else None
+        for task in tuple(self._asked):
+            task.cancel()
         await self._give_back([*self._ready, *self._aside], reason)
 
     def wake(self) -> None:
@@ -146,11 +150,23 @@ class Drain:
             if lane.hold is not None or lane.destination is not destination:
                 await self._give_back(list(claims), None)
                 continue
+            self._ask_names(claims)
             if len(claims) == limit:
                 context.notify(lane.domain)
             for claim in claims:
                 if not self._hand_over(claim):
                     self._ready.append(claim)
+
+    def _ask_names(self, claims: Sequence[Claim]) -> None:
+        """Begin to ask what their clients are called: `attempt` does not wait for long."""
+        look_up = self._context.look_up
+        for claim in claims:
+            address = claim.message.client.address
+            told = bool(address) and any(self._tells(one, claim) for one in self.connections)
+            if told and look_up is not None:
+                task = asyncio.ensure_future(look_up(address))
+                self._asked.add(task)
+                task.add_done_callback(self._asked.discard)
 
     def _hand_over(self, claim: Claim) -> bool:
         """Give a claim to an idle worker; False when there is none."""
@@ -228,6 +244,8 @@ class Drain:
     def _spawn(self, connection: Connection | None) -> None:
         self._workers += 1
         self._opening += 1
+        if connection is not None:
+            self.connections.add(connection)
         self._context.spawn(self._work(connection))
 
     async def _work(self, connection: Connection | None) -> None:
