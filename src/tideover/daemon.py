@@ -203,6 +203,7 @@ class Daemon:
             self._router,
             self._healths,
             make_chain.memory,
+            names=make_chain.names,
             look_up=self._look_up,
             tls=self._tls,
             emit=emit,

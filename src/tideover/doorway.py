@@ -16,6 +16,7 @@ from tideover.agent.asker import Asker
 from tideover.agent.protocol import Verdict
 from tideover.config.model import Config
 from tideover.dns.client_names import LookUp
+from tideover.dns.names import Names
 from tideover.events.event import EventSink
 from tideover.inbound.house import House
 from tideover.inbound.posture import Gate
@@ -43,6 +44,7 @@ class Doorway:
         healths: Healths,
         memory: Memory,
         *,
+        names: Names,
         look_up: LookUp,
         tls: ssl.SSLContext | None,
         emit: EventSink,
@@ -50,7 +52,7 @@ class Doorway:
         self._config = config
         self._router = router
         self._healths = healths
-        self._cut_offs = CutOffs(memory, config)
+        self._cut_offs = CutOffs(memory, config, names)
         self._asker = Asker(config, emit)
         self._relay = LiveRelay(
             router,
@@ -71,13 +73,16 @@ class Doorway:
         healths: Healths,
         memory: Memory,
         *,
+        names: Names,
         look_up: LookUp,
         tls: ssl.SSLContext | None,
         emit: EventSink,
         stack: AsyncExitStack,
     ) -> "Doorway":
         """Open all parts; `stack` closes them again."""
-        doorway = cls(config, router, healths, memory, look_up=look_up, tls=tls, emit=emit)
+        doorway = cls(
+            config, router, healths, memory, names=names, look_up=look_up, tls=tls, emit=emit
+        )
         stack.push_async_callback(doorway._relay.close)
         stack.push_async_callback(doorway._asker.close)
         return doorway
@@ -107,8 +112,13 @@ class Doorway:
         return [self._healths.standing(name).capabilities for name in self._config.domains]
 
     async def _cut_off(self, client: str, sender: str, recipient: Recipient) -> str | None:
-        """As `posture.CutOff`: by the time rule, which asks nobody, then by the primary's agent."""
-        reason = self._cut_offs.deferred(client, sender, recipient, time())
+        """As `posture.CutOff`: by the time rule, which seldom asks anybody, then by the primary's
+        agent.
+        """
+        now = time()
+        reason = self._cut_offs.deferred(client, sender, recipient, now)
+        if reason is None:
+            reason = await self._cut_offs.of_a_pool(client, sender, recipient, now)
         if reason is not None:
             return reason
         answer = await self._asker.reach(recipient.domain, client)

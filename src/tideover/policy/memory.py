@@ -72,6 +72,7 @@ class Memory:
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._shelves: dict[Kind, Shelf] = {kind: Shelf() for kind in Kind}
+        self._forgotten: dict[Kind, float] = {}
         self._complete = True  # memory has all triplets that the file has
         self._pending: dict[tuple[Kind, bytes], Mark] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -176,6 +177,12 @@ class Memory:
         """All marks of a kind that count, oldest first, as memory has them now."""
         return [(key, mark) for key, mark in self._shelves[kind].items() if mark.until > now]
 
+    def forgotten(self, kind: Kind) -> float:
+        """When the youngest mark was noted that counted and had to go for others; 0.0: none had.
+        Not for triplets.
+        """
+        return self._forgotten.get(kind, 0.0)
+
     @property
     def trouble(self) -> str:
         """Why what is not known may have been forgotten; "" when all is well."""
@@ -207,7 +214,9 @@ class Memory:
             if mark.until <= now:
                 del shelf[old]
         if len(shelf) > HELD:
-            shelf.popitem(last=False)
+            _, gone = shelf.popitem(last=False)
+            if gone.until > now:
+                self._forgotten[kind] = max(gone.at, self.forgotten(kind))
             if kind is Kind.TRIPLET:
                 self._complete = False
 

@@ -30,9 +30,10 @@ _T = TypeVar("_T")
 class Kind(StrEnum):
     """KNOWN: networks whose mail was taken. TRIPLET: newcomers that were asked to come again.
     PASSED: networks, SENDER: sender domains that did come again. PATIENT: networks that waited for
-    our greeting. DEFERRED: senders that were deferred to a primary that is up. CUT_OFF: networks
-    and their senders that can't reach it. TRAPPED: hosts that did what only bots do in a trap,
-    SIDE_DOOR: hosts that came to the last MX first (`networks.host_of`).
+    our greeting. DEFERRED: senders that were deferred to a primary that is up, POOL: the same,
+    whatever their network. CUT_OFF: networks and their senders that can't reach it. TRAPPED: hosts
+    that did what only bots do in a trap, SIDE_DOOR: hosts that came to the last MX first
+    (`networks.host_of`).
     """
 
     KNOWN = "known"
@@ -41,6 +42,7 @@ class Kind(StrEnum):
     SENDER = "sender"
     PATIENT = "patient"
     DEFERRED = "deferred"
+    POOL = "pool"
     CUT_OFF = "cut-off"
     TRAPPED = "trapped"
     SIDE_DOOR = "side-door"

@@ -5,9 +5,19 @@ from rcpt_facts import NOW, config, recipient, with_memory
 
 from tideover.config.primaries import CutOff
 from tideover.policy import cut_off
+from tideover.policy import memory as memory_module
 from tideover.policy.cut_off import CutOffs
+from tideover.policy.memory import OVERRUN
+from tideover.testing.dns import FakeNames
 
 AFTER, REMEMBER = 600.0, 86_400.0
+NAMES = FakeNames(
+    txt={
+        "pool.example": ["v=spf1 ip4:198.51.100.0/24 ip4:203.0.113.0/24 -all"],
+        "anybody.example": ["v=spf1 +all"],
+    }
+)
+ONE, OTHER, STRANGER = "198.51.100.7", "203.0.113.7", "192.0.2.1"
 
 
 def run(path, scenario, **options):
@@ -15,7 +25,7 @@ def run(path, scenario, **options):
     settings = options.pop("settings", CutOff(after=AFTER, remember=REMEMBER))
 
     async def with_rule(memory):
-        rule = CutOffs(memory, config(cut_off=settings))
+        rule = CutOffs(memory, config(cut_off=settings), NAMES)
 
         def ask(now=NOW, *, address="192.0.2.1", sender="a@example.net", to="user@example.com"):
             return rule.deferred(address, sender, recipient(to), now)
@@ -172,5 +182,60 @@ def test_senders_that_are_no_text_at_all(tmp_path):
         for sender in ("\udc80@\udc80", "@", "a@b@c", "x" * 10_000, "\0"):
             assert ask(sender=sender) is None
             assert ask(NOW + AFTER, sender=sender)
+
+    run(tmp_path, scenario)
+
+
+def pool(path, scenario):
+    """As `run`, with `ask` of a rule that asks SPF, too."""
+
+    async def with_rule(memory):
+        rule = CutOffs(memory, config(cut_off=CutOff(after=AFTER, remember=REMEMBER)), NAMES)
+
+        async def ask(now=NOW, address=ONE, *, sender="a@pool.example", to="user@example.com"):
+            facts = address, sender, recipient(to), now
+            return rule.deferred(*facts) or await rule.of_a_pool(*facts)
+
+        return await scenario(ask)
+
+    with_memory(path, with_rule)
+
+
+def test_who_comes_again_from_another_network_is_known_by_spf(tmp_path):
+    async def scenario(ask):
+        assert await ask(NOW) is None
+        assert await ask(NOW + AFTER - 1, OTHER) is None
+        assert await ask(NOW + AFTER, STRANGER) is None
+        assert "another server" in await ask(NOW + AFTER + 1, "203.0.113.9")
+        more = {"sender": "b@pool.example", "to": "other@example.org"}
+        assert await ask(NOW + AFTER + 2, "198.51.100.99", **more) == cut_off.OF_A_POOL
+        assert await ask(NOW + AFTER + 2, STRANGER, **more) is None
+        assert await ask(NOW + 2 * REMEMBER, OTHER, **more) is None
+
+    pool(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("sender", ["a@anybody.example", "a@nobody.example", "", "a@[192.0.2.1]"])
+def test_who_proves_nothing_has_to_come_again_from_its_own_network(tmp_path, sender):
+    async def scenario(ask):
+        assert await ask(NOW, ONE, sender=sender) is None
+        assert await ask(NOW + AFTER, OTHER, sender=sender) is None
+        assert await ask(NOW + 2 * AFTER, ONE, sender=sender)
+
+    pool(tmp_path, scenario)
+
+
+def test_a_flood_that_makes_us_forget_keeps_nobody_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(memory_module, "HELD", 50)
+
+    async def scenario(ask, _):
+        for number in range(50):
+            assert (
+                ask(NOW, to=f"user{chr(97 + number % 26)}{'x' * (number // 26)}@example.com")
+                is None
+            )
+        assert ask(NOW, sender="honest@example.net") is None
+        assert ask(NOW + AFTER, to="first.forgotten@example.com") == cut_off.TOO_MANY
+        assert ask(NOW + OVERRUN, to="later@example.com") is None
 
     run(tmp_path, scenario)
