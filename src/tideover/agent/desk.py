@@ -155,6 +155,10 @@ class Desk:
     def _may_ask(self, address: IPv4Address | IPv6Address) -> bool:
         if within(str(address), self._settings.allow_private):
             return True
+        if isinstance(address, IPv6Address):
+            behind = address.sixtofour
+            if address.is_site_local or (behind is not None and not behind.is_global):
+                return False
         return address.is_global and not (
             address.is_multicast or address.is_reserved or address.is_unspecified
         )
