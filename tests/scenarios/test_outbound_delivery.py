@@ -354,3 +354,16 @@ def test_a_strangers_host_that_is_down_is_not_probed_as_a_primary_is(monkeypatch
             assert rig.dispatcher._context.probing == 1
 
     run(scenario)
+
+
+def test_looking_for_what_is_forgotten_takes_little_of_the_time(monkeypatch) -> None:
+    def slow() -> None:
+        time.sleep(0.2)
+
+    async def scenario():
+        rig = Rig(route_to(1))
+        monkeypatch.setattr(rig.dispatcher._healths, "sweep", slow)
+        await rig.dispatcher._survey(1000.0)
+        assert rig.dispatcher._next_survey >= 1004.0
+
+    run(scenario)

@@ -290,9 +290,9 @@ class Dispatcher:
 
     async def _survey(self, now: float) -> None:
         """Compare what we think with what lies in the spool."""
+        began = asyncio.get_running_loop().time()
         self._routing.sweep()
         self._healths.sweep()
-        began = asyncio.get_running_loop().time()
         seen = [(lane, lane.arrivals) for lane in self._lanes.values() if lane.mail]
         queued = {count.domain for count in await self._spool.counts() if count.queued}
         for domain in queued:

@@ -106,7 +106,7 @@ _WORDS: Final[tuple[tuple[Sign, re.Pattern[str]], ...]] = (
     (LIMITED, re.compile(
         r"too many (concurrent |simultaneous |open |new )?((smtp|tls) )?(connections|sessions)"
         r"|too much mail|too many messages|number of concurrent connections"
-        r"|(connection|message|submission|sending|mail|sender)s? rate|rate[ -]?limit|over ?limit"
+        r"|(connection|message|submission|sending|mail|sender)s? rate\b|\brate[ -]?limit|over ?limit"
         r"|unusual rate of|throttl|server busy|exceeded the configured limit"
         r"|too many recipients from|slow down"
     )),
@@ -128,6 +128,17 @@ _WORDS: Final[tuple[tuple[Sign, re.Pattern[str]], ...]] = (
 
 # Of one mailbox, or a fault of the moment: neither says anything of us.
 _MAILBOX_RATE: Final = re.compile(r"user .{0,80}receiving mail|mailbox (has )?received too much")
+# What a reply is about, by whose words it is no word about us: a mailbox, the message, its sender.
+_NOT_US: Final = {
+    LIMITED: re.compile(r"\b(mailbox|inbox|quota|storage|virus|attachment)\b"),
+    LOGIN: re.compile(r"\b(group|mailing list|members?|moderat\w*)\b"),
+    BLOCKED: re.compile(
+        r"\b(message|content|attachment|ur[il]s?|links?|surbl|uribl|dbl|virus|sender|domain)\b"
+        r"|spam (filter|content)|\brecipient.s\b|(he|eh)lo command"
+    ),
+}
+_US: Final = re.compile(r"client host|\b(ip|host|server|connection)\b|\d\.\d{1,3}\.\d")
+
 _PASSING: Final = re.compile(r"temp(orary)? ?-?(error|fail|dns|problem)|dns (lookup|error|time)")
 
 
@@ -154,6 +165,9 @@ def _sign(code: str, words: str) -> Sign | None:
     for sign, pattern in _WORDS:
         if not pattern.search(words):
             continue
+        others = _NOT_US.get(sign)
+        if others is not None and others.search(words) and not _US.search(words):
+            return None
         if sign is GREYLISTED and not code.startswith("4"):
             return None
         if sign in (SPF, DMARC) and code.startswith("4") and _PASSING.search(words):

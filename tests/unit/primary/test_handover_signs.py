@@ -122,6 +122,21 @@ SAID = {
     ],
 }
 NOTHING = [
+    "554 5.7.1 Message rated as spam",
+    "550 5.7.1 This message was blocked by our spam filter",
+    "550 5.7.1 Message blocked by content policy: attachment .exe",
+    "554 5.7.1 Message contains a URL listed on a blocklist",
+    "550 5.7.1 Sender is blacklisted by the recipient",
+    "550 5.7.1 You are on the recipient's blocklist",
+    "550 5.7.1 <bad.example>: Sender domain blocked using dbl.spamhaus.org",
+    "554 5.7.1 Service unavailable; Helo command [x] blocked using dbl.spamhaus.org",
+    "552 5.2.2 Mailbox is over limit",
+    (
+        "550 5.7.133 RESOLVER.RST.SenderNotAuthenticatedForGroup; authentication required; "
+        "Delivery restriction check failed because the sender was not authenticated when sending "
+        "to this group"
+    ),
+    "550 5.7.1 Command rejected: mailing list members only, please authenticate",
     (
         "550 5.1.1 <user@example.com>: Recipient address rejected: User unknown in virtual mailbox "
         "table"
