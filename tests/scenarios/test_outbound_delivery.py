@@ -357,12 +357,14 @@ def test_a_strangers_host_that_is_down_is_not_probed_as_a_primary_is(monkeypatch
 
 
 def test_looking_for_what_is_forgotten_takes_little_of_the_time(monkeypatch) -> None:
-    def slow() -> None:
-        time.sleep(0.2)
+    async def nothing():
+        await asyncio.sleep(0.01)
+        return []
 
     async def scenario():
         rig = Rig(route_to(1))
-        monkeypatch.setattr(rig.dispatcher._healths, "sweep", slow)
+        monkeypatch.setattr(rig.dispatcher._healths, "sweep", lambda: time.sleep(0.3))
+        monkeypatch.setattr(rig.spool, "counts", nothing)
         await rig.dispatcher._survey(1000.0)
         assert rig.dispatcher._next_survey >= 1004.0
 

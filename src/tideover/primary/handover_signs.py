@@ -106,8 +106,8 @@ _WORDS: Final[tuple[tuple[Sign, re.Pattern[str]], ...]] = (
     (LIMITED, re.compile(
         r"too many (concurrent |simultaneous |open |new )?((smtp|tls) )?(connections|sessions)"
         r"|too much mail|too many messages|number of concurrent connections"
-        r"|(connection|message|submission|sending|mail|sender)s? rate\b|\brate[ -]?limit|over ?limit"
-        r"|unusual rate of|throttl|server busy|exceeded the configured limit"
+        r"|(connection|message|submission|sending|mail|sender)s? rate\b|\brate[ -]?limit"
+        r"|over ?limit|unusual rate of|throttl|server busy|exceeded the configured limit"
         r"|too many recipients from|slow down"
     )),
     (GREYLISTED, re.compile(

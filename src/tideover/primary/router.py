@@ -34,6 +34,9 @@ from tideover.primary.store import PrimaryStore
 MAX_FOREIGN: Final = 1000
 """Foreign domains (to which only our own reports go) that are remembered."""
 
+PATIENCE: Final = 1.0
+"""Seconds to wait for DNS when a route has run out; then it goes on to be used for the moment."""
+
 _TOUCH: Final = 3600.0
 """Seconds after which it is written again that a route is still good."""
 
@@ -109,15 +112,22 @@ class ConfigRouter:
         return memory.until if memory is not None else None
 
     async def route(self, domain: str, *, now: float) -> Route | NoRoute:
-        """As `Router.route`. Waits for DNS only when what is remembered has run out."""
+        """As `Router.route`. Waits for DNS only when what is remembered has run out, and not for
+        long where there is a good route.
+        """
         memory = self._memory(domain)
         if memory.answer is not None and (memory.until is None or now < memory.until):
             return memory.answer
-        if memory.look_up is None:
-            memory.look_up = asyncio.create_task(self._look_up(domain, memory, now))
-            memory.look_up.add_done_callback(lambda _: _forget_task(memory))
+        look_up = memory.look_up
+        if look_up is None:
+            memory.look_up = look_up = asyncio.create_task(self._look_up(domain, memory, now))
+            look_up.add_done_callback(lambda _: _forget_task(memory))
+        if isinstance(memory.answer, Route):
+            await asyncio.wait((look_up,), timeout=PATIENCE)
+            if not look_up.done() and isinstance(memory.answer, Route):
+                return memory.answer
         # One caller that gives up must not end the look-up for the others.
-        return await asyncio.shield(memory.look_up)
+        return await asyncio.shield(look_up)
 
     def reconfigure(self, config: Config) -> None:
         """Use these domains from now on. Routes of domains that stay as they are stay too."""

@@ -6,6 +6,7 @@ from random import Random
 from typing import TypeVar
 
 import pytest
+from virtual import clock, run
 
 from tideover.config.model import Config, Domain
 from tideover.config.values import Endpoint
@@ -236,3 +237,34 @@ def test_a_static_route_is_looked_up_once(setting: Setting) -> None:
         assert isinstance(route, Route)
         assert route.expires_at is None
     assert setting.dns.asked == []
+
+
+def test_a_dns_that_takes_its_time_holds_nobody_up_who_has_a_route() -> None:
+    class Slow(FakeResolver):
+        pause = 0.0
+
+        async def mx(self, name: str) -> MxAnswer:
+            await asyncio.sleep(self.pause)
+            return await super().mx(name)
+
+    async def work() -> None:
+        dns = Slow({"example.com": [(10, "a.example.com")]}, {"a.example.com": ["192.0.2.1"]})
+        router = ConfigRouter(
+            config(example_com=None), dns, [].append, random=Random(1), has_address=lambda _: False
+        )
+        dns.pause = 5.0
+        began = clock()
+        first = await router.route("example.com", now=clock())
+        assert clock() - began >= 5.0  # there is none to go on with
+        dns.address_records["a.example.com"] = ["192.0.2.2"]
+        later = clock() + 100_000.0
+        began = clock()
+        assert await asyncio.gather(*(router.route("example.com", now=later) for _ in range(9))) \
+            == [first] * 9  # fmt: skip
+        assert clock() - began < 2.0
+        await asyncio.sleep(5.0)
+        found = await router.route("example.com", now=later)
+        assert isinstance(found, Route)
+        assert [hop.address for hop in found.hops] == ["192.0.2.2"]
+
+    run(work())
