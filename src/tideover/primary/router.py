@@ -11,6 +11,7 @@ Invariants
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from random import Random
 from typing import Final
 
@@ -121,7 +122,7 @@ class ConfigRouter:
         look_up = memory.look_up
         if look_up is None:
             memory.look_up = look_up = asyncio.create_task(self._look_up(domain, memory, now))
-            look_up.add_done_callback(lambda _: _forget_task(memory))
+            look_up.add_done_callback(partial(_ended, memory))
         if isinstance(memory.answer, Route):
             await asyncio.wait((look_up,), timeout=PATIENCE)
             if not look_up.done() and isinstance(memory.answer, Route):
@@ -227,8 +228,10 @@ def _is_followed(settings: Domain | None) -> bool:
     return settings is not None and settings.primary is None
 
 
-def _forget_task(memory: Memory) -> None:
+def _ended(memory: Memory, look_up: "asyncio.Task[Route | NoRoute]") -> None:
     memory.look_up = None
+    if not look_up.cancelled():
+        look_up.exception()  # maybe nobody waits for it any more
 
 
 def _names(found: Found | None) -> frozenset[str]:
