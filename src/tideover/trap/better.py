@@ -4,6 +4,7 @@ With very many domains only some are looked at in a step; one that is not up is 
 and looked at first from then on.
 """
 
+import re
 from collections.abc import Iterator
 from typing import Final
 
@@ -14,6 +15,7 @@ from tideover.primary.interface import PrimaryState
 from tideover.primary.standing import Standing, Standings
 
 _A_STEP: Final = 2000
+_IPV6: Final = re.compile(r"\[[^\]]*:[^\]]*\]")  # in `name[address]:port`
 
 
 class AllUp(Struct, frozen=True):
@@ -40,6 +42,7 @@ class BetterHosts:
     def reconfigure(self, config: Config) -> None:
         """Look at these domains; in a mapping that is changed in place, from the next round on."""
         self._config = config
+        self._by_ipv6 = any(":" in listen.host for listen in config.trap.listen)
         self._begin()
 
     def _begin(self) -> None:
@@ -70,15 +73,24 @@ class BetterHosts:
     def _trouble(self, domain: str) -> str:
         """Why the domain's primary is not known to be up, "" when it is."""
         standing = self._standings.standing(domain)
-        if standing.state is not PrimaryState.UP or standing.doubt or standing.ailing:
-            return f"{domain}: {_told(standing)}"
+        ailing = self._that_matter(standing.ailing)
+        if standing.state is not PrimaryState.UP or standing.doubt or ailing:
+            return f"{domain}: {_told(standing, ailing)}"
         at = standing.checked_at
         self._since = at if self._since is None else min(self._since, at)
         return ""
 
+    def _that_matter(self, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        """Who comes to a trap by IPv4 had a better host by IPv4: without a trap on IPv6 it is no
+        matter that IPv6 addresses can't be reached, as from a machine that has no IPv6.
+        """
+        if self._by_ipv6 or not hosts:
+            return hosts
+        return tuple(host for host in hosts if not _IPV6.search(host))
 
-def _told(standing: Standing) -> str:
-    if standing.ailing:
-        return f"not all hosts are up ({', '.join(standing.ailing)})"
+
+def _told(standing: Standing, ailing: tuple[str, ...]) -> str:
+    if ailing:
+        return f"not all hosts are up ({', '.join(ailing)})"
     state = "in doubt" if standing.state is PrimaryState.UP else str(standing.state)
     return f"{state} ({standing.reason})" if standing.reason else state

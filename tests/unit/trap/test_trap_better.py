@@ -6,6 +6,7 @@ import pytest
 
 from tideover.config.model import Config, Domain
 from tideover.config.primaries import Trap
+from tideover.config.values import Endpoint
 from tideover.primary.interface import PrimaryState
 from tideover.primary.standing import Standing
 from tideover.trap.better import AllUp, BetterHosts, NotUp
@@ -29,10 +30,15 @@ def up(state: PrimaryState = PrimaryState.UP, **more: object) -> Standing:
     return Standing(state=state, **facts | more)  # type: ignore[arg-type]
 
 
-def made(count: int, *, domains: tuple[str, ...] = ()) -> tuple[BetterHosts, Primaries]:
+def made(
+    count: int, *, domains: tuple[str, ...] = (), listen: tuple[Endpoint, ...] = ()
+) -> tuple[BetterHosts, Primaries]:
     listed = {f"d{n}.example": Domain(primary=None, recipients=()) for n in range(count)}
     config = Config(
-        hostname="mx9.example.org", data_dir=Path("/x"), domains=listed, trap=Trap(domains=domains)
+        hostname="mx9.example.org",
+        data_dir=Path("/x"),
+        domains=listed,
+        trap=Trap(domains=domains, listen=listen),
     )
     primaries = Primaries()
     return BetterHosts(config, primaries), primaries
@@ -86,3 +92,12 @@ def test_many_domains_are_looked_at_in_steps_and_the_one_in_trouble_first():
     assert primaries.asked == 1
     primaries.told.clear()
     assert [better.step(), better.step(), better.step()] == [AllUp(None), AllUp(None), AllUp(100.0)]
+
+
+@pytest.mark.parametrize(("listen", "open_"), [("192.0.2.2", True), ("2001:db8::2", False)])
+def test_a_machine_without_ipv6_has_a_trap_all_the_same(listen, open_):
+    better, primaries = made(1, listen=(Endpoint(listen, 25),))
+    primaries.told["d0.example"] = up(checked_at=1.0, ailing=("a.example[2001:db8::1]:25",))
+    assert isinstance(better.step(), AllUp) is open_
+    primaries.told["d0.example"] = up(checked_at=1.0, ailing=("a.example[192.0.2.1]:25",))
+    assert isinstance(better.step(), NotUp)
