@@ -156,6 +156,8 @@ def sign_of(reply: str, stage: str | None, *, told: str = "") -> Sign | None:
         return NO_XCLIENT if head[1] in ("500", "501", "502", "550", "530", "554") else None
     words = " ".join(_ADDRESS.sub(" ", reply[head.end() :]).lower().split())
     sign = _sign(head[1], words)
+    if sign is GREYLISTED and (stage == "CONNECT" or head[1] == "421"):
+        return None  # who greylists lets in first: this is an outage
     return None if sign is None or (told == "XCLIENT" and not sign.ours) else sign
 
 

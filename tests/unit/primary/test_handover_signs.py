@@ -217,3 +217,10 @@ def test_each_says_what_to_do() -> None:
 def test_a_hostile_reply_costs_little() -> None:
     for filler in ("a", "<", "a@", "helo name ", "too many ", " "):
         assert sign_of("550 " + filler * 100_000, "RCPT") is None
+
+
+def test_an_outage_is_no_greylisting() -> None:
+    said = "4.3.2 Service currently unavailable"
+    assert sign_of(f"450 {said}", "CONNECT") is None
+    assert sign_of(f"421 {said}", "RCPT") is None
+    assert sign_of(f"450 {said}", "RCPT") is not None
