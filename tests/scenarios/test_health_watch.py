@@ -274,6 +274,22 @@ def test_in_doubt_it_is_asked_whether_it_takes_mail_at_all(reply: str, up: bool)
     run(scenario)
 
 
+def test_a_check_does_not_unsay_a_failure_that_came_while_it_was_made() -> None:
+    async def scenario() -> None:
+        def behave(step: Step) -> Reaction | None:
+            if step.verb == "EHLO":
+                key = site.standing().key or ""
+                site.healths.failed(key, f"[127.0.0.1]:{peer.port}", "451 4.3.2 later")
+            return Reaction("451 4.3.2 later") if step.verb == "MAIL" else None
+
+        async with Peer() as peer, Site(peer.port).running() as site:
+            await site.stands(UP)
+            peer.behave = behave
+            await site.stands(DOWN)
+
+    run(scenario)
+
+
 def test_what_others_hear_spares_a_check() -> None:
     async def scenario() -> None:
         async with Peer() as peer, Site(peer.port).running() as site:
