@@ -114,6 +114,7 @@ def everything_it_says(daemon: Daemon, *ways: tuple[str, ...]) -> bytes:
     return "".join(done.stdout + done.stderr for done in said).encode()
 
 
+@pytest.mark.slow
 def test_no_name_of_a_feed_is_in_clear_anywhere_before_its_mail_came(make_daemon, primary) -> None:
     daemon = backup(make_daemon, primary, f"feed:{primary.feed}")
     daemon.start()
@@ -207,6 +208,7 @@ def put(port: int, feed: bytes, token: str = TOKEN) -> tuple[int, bytes]:
             return error.code, error.read()
 
 
+@pytest.mark.slow
 def test_a_pushed_feed_serves_from_the_answer_on_also_over_a_kill(make_daemon, primary) -> None:
     port = free_port()
     daemon = backup(

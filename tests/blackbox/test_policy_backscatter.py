@@ -162,6 +162,7 @@ def check_reports(books: Books, reports: list[Dsn], unknown: set[str]) -> None:
     assert set(late.values()) == {1}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_i7_forged_senders_hear_nothing_and_proven_ones_do(
     make_daemon: Callable[..., Daemon],

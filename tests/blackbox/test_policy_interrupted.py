@@ -210,6 +210,7 @@ def test_a_new_configuration_during_the_checks(make_daemon, rspamd):
     quiet(daemon)
 
 
+@pytest.mark.slow
 def test_a_filter_slower_than_all_checks_may_be(make_daemon, rspamd):
     """Its `on_failure` holds then too: what nobody looked at is not taken."""
     limit = '[policy]\nmessage_timeout = "1s"\n'
@@ -301,6 +302,7 @@ def known(daemon):
 # Memory
 
 
+@pytest.mark.slow
 def test_many_long_messages_at_once(make_daemon):
     """Each of them nearly as long as is kept in memory."""
     daemon = make_daemon()

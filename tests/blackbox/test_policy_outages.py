@@ -26,6 +26,7 @@ from outage_rig import (
 )
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.interop,
     pytest.mark.skipif(MISSING is not None, reason=MISSING or ""),
 ]

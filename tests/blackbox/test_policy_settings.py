@@ -44,6 +44,7 @@ def tried(daemon, source, *, sender=BOB):
     return reply, *judged(daemon, session_of(daemon, wire))
 
 
+@pytest.mark.slow
 @pytest.mark.interop
 @with_dns
 def test_who_is_greylisted_gets_in_later_also_over_a_restart(greylisting):

@@ -84,6 +84,7 @@ def test_an_open_transaction_is_finished_before_the_end(daemon: Daemon) -> None:
     assert daemon.ask("status")["domains"]["example.com"]["queued"] == 1
 
 
+@pytest.mark.slow
 def test_an_open_transaction_that_does_not_end_is_deferred(daemon: Daemon) -> None:
     with Wire(daemon.port) as wire:
         wire.hello()

@@ -59,6 +59,7 @@ def becomes(daemon, local, code):
     return time.monotonic() - began
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_source_in_all_weathers(kind, make_daemon, tmp_path):
@@ -151,6 +152,7 @@ def test_learning_alone_refuses_nobody(make_daemon):
     assert rcpt(daemon, "user", "postmaster") == ["450", "250"]
 
 
+@pytest.mark.slow
 def test_an_expired_feed_makes_later_of_no(make_daemon, tmp_path):
     from msgspec.structs import replace
 

@@ -192,6 +192,7 @@ def test_packets_that_go_in_circles_make_it_unreachable(net):
     assert (answer["verdict"], answer["reason"][:10]) == ("unreachable", "packets go")
 
 
+@pytest.mark.slow
 def test_a_silent_host_behind_a_firewall_is_unknown(net):
     net.client.ip("route", "add", "blackhole", "10.1.0.0/24")
     with agent(net):

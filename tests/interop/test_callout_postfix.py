@@ -221,6 +221,7 @@ def test_a_kept_connection_survives_a_restart_of_the_primary(house: House, tmp_p
     asyncio.run(scenario())
 
 
+@pytest.mark.slow
 def test_one_that_refuses_the_null_sender_is_told_once(house: House, tmp_path: Path) -> None:
     senders = house.postfix.directory / "senders"
     settings = "null REJECT no bounces here\n"

@@ -97,6 +97,7 @@ def test_it_believes_our_seal(home):
     assert "ARC_ALLOW_TRUSTED" not in symbols
 
 
+@pytest.mark.slow
 def test_what_has_waited_with_us_is_not_greylisted(home, tmp_path):
     body = b"X-Test-Five: yes\r\n" + brought(home, "Patience")
     with ExitStack() as stack:

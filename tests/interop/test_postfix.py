@@ -29,6 +29,7 @@ def source(port: int, count: int, size: int, sessions: int, *options: str) -> No
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @needs("smtp-source")
 @pytest.mark.parametrize(
     ("count", "size", "sessions"),

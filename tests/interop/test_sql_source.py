@@ -344,6 +344,7 @@ def test_a_server_that_is_down(server: Peer, tmp_path: Path) -> None:
         assert "refused" in trouble(server, lambda: ask(asked, "example.com", "ada"))
 
 
+@pytest.mark.slow
 def test_a_server_that_never_speaks(server: Peer, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = server.url.replace(str(server.server.port), str(silent.getsockname()[1]))
@@ -396,6 +397,7 @@ def test_a_thread_ends_when_nobody_waits_for_it(peer: Peer, tmp_path: Path) -> N
     assert not set(threading.enumerate()) - before
 
 
+@pytest.mark.slow
 def test_a_frozen_server_holds_no_thread(server: Peer, tmp_path: Path) -> None:
     query = "SELECT login FROM users WHERE LOWER(address) = :address"
 

@@ -214,6 +214,7 @@ def test_the_times_that_are_promised(dropped: bool) -> None:
     run(scenario)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["CONNECT", "EHLO", "STARTTLS"])
 def test_who_fell_silent_is_down_and_back_although_older_connections_stay_silent(verb) -> None:
     def refusing_tls(step: Step) -> Reaction | None:
