@@ -80,6 +80,7 @@ def followed(names: Any, nsd: Nsd, more: str = "") -> str:
         + more
         + "".join(
             f'[domains."{name}"]\nprimary = "mx"\nrecipients = ["file:recipients"]\n'
+            'when_primary_up = "accept"\n'
             for name in names
         )
     )
@@ -225,6 +226,7 @@ def test_i9_a_day_of_many_domains(
 
 DISCOVER = """
 [discover]
+when_primary_up = "accept"
 primary_hosts = ["a.hosts.example", "c.hosts.example"]
 recipients = ["file:recipients", "callout"]
 """

@@ -296,6 +296,9 @@ class Discover:
         tuple[SourceName, ...],
         doc("Their sources of valid recipients; as in a domain, but for feeds.", min_length=1),
     ] = ("callout", "learn")
+    when_primary_up: Annotated[
+        WhenPrimaryUp, doc("What to do with their mail while the primary is up; as in a domain.")
+    ] = WhenPrimaryUp.AUTO
     max_domains: Annotated[Count, doc("So many are discovered at most.", ge=1)] = 1000
 
 

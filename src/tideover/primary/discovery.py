@@ -156,7 +156,11 @@ class Discovery:
     def _use(self, discover: Discover) -> None:
         self._discover_settings = discover
         self._is_on = bool(discover.primary_hosts or discover.primary_networks)
-        self._settings = Domain(primary=None, recipients=discover.recipients)
+        self._settings = Domain(
+            primary=None,
+            recipients=discover.recipients,
+            when_primary_up=discover.when_primary_up,
+        )
         self._owners = Owners(
             discover=discover,
             resolver=self._resolver,
