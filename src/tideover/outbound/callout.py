@@ -20,7 +20,7 @@ from tideover.events.clock import now as wall_clock
 from tideover.events.event import EventSink
 from tideover.events.recipient_records import CalloutsRefused
 from tideover.message.envelope import Recipient
-from tideover.outbound.callout_destination import Destination, Past, Room
+from tideover.outbound.callout_destination import Destination, Past, new_room
 from tideover.outbound.connection import Connection, ConnectionFailed, host_text
 from tideover.outbound.transport import connect
 from tideover.primary.interface import NextHop, Route, Router
@@ -66,7 +66,7 @@ class Callouts:
         self._evidence = evidence
         self._clock = clock
         self._destinations: dict[str, Destination] = {}
-        self._room = Room()
+        self._room = new_room()
         self._tasks: set[asyncio.Task[None]] = set()
         self._set(hostname, outbound, source)
 

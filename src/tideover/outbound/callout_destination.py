@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from tideover.outbound.connection import Connection, ConnectionFailed
+from tideover.outbound.room import Room
 from tideover.outbound.transport import first_of
 from tideover.primary.interface import NextHop
 from tideover.recipients.sources.callout import Unavailable
@@ -73,21 +74,9 @@ class Past:
         self.trouble = ""
 
 
-class Room:
-    """What all primaries share: how many connections there may be."""
-
-    __slots__ = ("idle", "in_use")
-
-    def __init__(self) -> None:
-        self.in_use = asyncio.Semaphore(IN_USE)
-        self.idle: dict[_Kept, Callable[[_Kept], None]] = {}  # and what ends it; oldest first
-
-    def keep(self, kept: _Kept, end: Callable[[_Kept], None]) -> None:
-        """One more waits; the one that has waited longest is ended for it."""
-        self.idle[kept] = end
-        if len(self.idle) > IDLE_IN_ALL:
-            oldest = next(iter(self.idle))
-            self.idle[oldest](oldest)
+def new_room() -> Room[_Kept]:
+    """What all primaries share that are asked."""
+    return Room(IN_USE, IDLE_IN_ALL)
 
 
 class Destination:
@@ -103,7 +92,7 @@ class Destination:
         most: int,
         rate: int,
         spawn: Callable[[Coroutine[Any, Any, None]], None],
-        room: Room,
+        room: Room[_Kept],
         *,
         past: Past | None = None,
     ) -> None:

@@ -2,10 +2,10 @@
 
 import asyncio
 import math
-from collections.abc import Callable
 from typing import Final
 
 from tideover.outbound.connection import Connection, host_text
+from tideover.outbound.room import Room
 
 TRANSACTIONS: Final = 80
 """Transactions on one connection; Postfix minds more than 100 RSETs."""
@@ -47,18 +47,6 @@ class Kept:
         return self.refusals >= REFUSALS or self.transactions >= most
 
 
-class Room:
-    """What all primaries share: how many connections there may be."""
-
-    __slots__ = ("idle", "in_use")
-
-    def __init__(self) -> None:
-        self.in_use = asyncio.Semaphore(IN_USE)
-        self.idle: dict[Kept, Callable[[Kept], None]] = {}  # and what ends it; oldest first
-
-    def keep(self, kept: Kept, end: Callable[[Kept], None]) -> None:
-        """One more waits; the one that has waited longest is ended for it."""
-        self.idle[kept] = end
-        if len(self.idle) > IDLE_IN_ALL:
-            oldest = next(iter(self.idle))
-            self.idle[oldest](oldest)
+def new_room() -> Room[Kept]:
+    """What all primaries share that transactions pass through to."""
+    return Room(IN_USE, IDLE_IN_ALL)

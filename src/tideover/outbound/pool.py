@@ -20,7 +20,8 @@ from typing import Any, Final
 
 from tideover.message.envelope import Client
 from tideover.outbound.connection import Connection, ConnectionFailed, host_text
-from tideover.outbound.kept import Kept, Room
+from tideover.outbound.kept import Kept
+from tideover.outbound.room import Room
 from tideover.outbound.transport import first_of
 from tideover.primary.choice import shuffled
 from tideover.primary.interface import NextHop
@@ -78,7 +79,7 @@ class Pool:
         idle_time: float,
         patience: float,
         evidence: Evidence,
-        room: Room,
+        room: Room[Kept],
         spawn: Callable[[Coroutine[Any, Any, None]], None],
         chance: Random,
     ) -> None:

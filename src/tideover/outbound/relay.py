@@ -17,7 +17,7 @@ from tideover.dns.client_names import LookUp
 from tideover.events.clock import now as wall_clock
 from tideover.message.envelope import Client, Envelope
 from tideover.outbound.connection import ConnectionFailed
-from tideover.outbound.kept import Room
+from tideover.outbound.kept import new_room
 from tideover.outbound.live import LiveTransaction
 from tideover.outbound.pool import Full, Pool
 from tideover.outbound.transport import connect
@@ -61,7 +61,7 @@ class LiveRelay:
         self._chance = chance or Random()  # noqa: S311 - spreads load, keeps no secret
         self._pools: dict[str, Pool] = {}
         self._retired: list[Pool] = []  # with transactions under way yet
-        self._room = Room()
+        self._room = new_room()
         self._tasks: set[asyncio.Task[None]] = set()
         self._set(hostname, outbound, settings)
 

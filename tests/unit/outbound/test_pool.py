@@ -9,7 +9,7 @@ import pytest
 from tideover.message.envelope import Client, SessionId
 from tideover.outbound import kept as kept_module
 from tideover.outbound import pool as pool_module
-from tideover.outbound.kept import Room
+from tideover.outbound.kept import new_room
 from tideover.outbound.pool import Full, Pool
 from tideover.primary.interface import NextHop
 from tideover.smtp.capabilities import Capabilities
@@ -61,7 +61,7 @@ class House:
     """Pools in one room, and the connections that they made."""
 
     def __init__(self) -> None:
-        self.room = Room()
+        self.room = new_room()
         self.made: list[FakeConnection] = []
         self.tasks: list[asyncio.Task[None]] = []
 
