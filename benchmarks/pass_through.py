@@ -35,8 +35,9 @@ from rich.table import Table
 from servers import NO_CHECKS, ZONE
 
 from tideover.testing import postfix
-from tideover.testing.daemon import Daemon, free_port
+from tideover.testing.daemon import Daemon
 from tideover.testing.nsd import Nsd
+from tideover.testing.ports import free_port
 from tideover.testing.postfix import Postfix
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))

@@ -21,7 +21,7 @@ from rich.console import Console
 from servers import DebianPostfix, Tideover, TideoverBare, slow_sync
 
 from tideover.testing import postfix
-from tideover.testing.daemon import free_port
+from tideover.testing.ports import free_port
 
 HERE = Path(__file__).parent
 STEP = 10_000

@@ -7,8 +7,9 @@ from typing import Protocol
 from load import recipients
 from native import compiled
 
-from tideover.testing.daemon import Daemon, free_port
+from tideover.testing.daemon import Daemon
 from tideover.testing.nsd import Nsd
+from tideover.testing.ports import free_port
 from tideover.testing.postfix import Postfix
 
 

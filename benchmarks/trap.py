@@ -30,7 +30,8 @@ from typing import Any
 from measure import memory
 
 from tideover.testing.crowd import crowd
-from tideover.testing.daemon import Daemon, free_port
+from tideover.testing.daemon import Daemon
+from tideover.testing.ports import free_port
 from tideover.testing.sink import Sink
 
 _THREADS = 8

@@ -19,8 +19,9 @@ from flufl.bounce import all_failures
 
 from forgeries import HELO, MX_ADDRESS, Kind, message
 from tideover.config.values import Endpoint
-from tideover.testing.daemon import Daemon, free_port
+from tideover.testing.daemon import Daemon
 from tideover.testing.peer import Peer, Reaction, Step
+from tideover.testing.ports import free_port
 from tideover.testing.sink import Got, Sink
 from wire import Wire
 

@@ -9,8 +9,9 @@ from tideover.testing import python_milter as milter_program
 from tideover.testing import rspamd as rspamd_program
 from tideover.testing import spamd as spamd_program
 from tideover.testing.clamd import Clamd
-from tideover.testing.daemon import Daemon, free_port
+from tideover.testing.daemon import Daemon
 from tideover.testing.nsd import Nsd
+from tideover.testing.ports import free_port
 from tideover.testing.python_milter import PythonMilter
 from tideover.testing.rspamd import Rspamd
 from tideover.testing.spamd import Spamd

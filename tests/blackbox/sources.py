@@ -13,8 +13,9 @@ from pathlib import Path
 import trustme
 
 from feeds import SIGNER, write
-from tideover.testing.daemon import Daemon, free_port
+from tideover.testing.daemon import Daemon
 from tideover.testing.mariadb import Mariadb
+from tideover.testing.ports import free_port
 from tideover.testing.postgresql import Postgresql
 from tideover.testing.slapd import PASSWORD, PEOPLE, READER, Slapd
 

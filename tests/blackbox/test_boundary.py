@@ -11,8 +11,9 @@ from typing import Self
 import pytest
 
 from pass_rig import AT_ONCE, state_of, transact, until
-from tideover.testing.daemon import Daemon, free_port
+from tideover.testing.daemon import Daemon
 from tideover.testing.mailgen import mail
+from tideover.testing.ports import free_port
 from tideover.testing.sink import Got, Sink
 from wire import Wire, without_trace
 

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 import tideover
-from tideover.testing.daemon import Daemon, free_port
+from tideover.testing.daemon import Daemon
+from tideover.testing.ports import free_port
 from wire import Wire
 
 PEOPLE = [f"zq{word}person" for word in ("anna", "bert", "carl", "dora", "emil", "fritz")]

@@ -5,7 +5,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tideover.testing.daemon import Daemon, free_port
+from tideover.testing.daemon import Daemon
+from tideover.testing.ports import free_port
 from tideover.testing.sink import Sink
 
 DOMAIN = "example.com"

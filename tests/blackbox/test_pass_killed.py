@@ -16,8 +16,9 @@ import pytest
 
 from pass_rig import AT_ONCE, Told, converse, transact, until
 from tideover.testing.breaking_peer import OFFERS, STEPS, XCLIENT, BreakingPeer, Taken
-from tideover.testing.daemon import Daemon, free_port
+from tideover.testing.daemon import Daemon
 from tideover.testing.mailgen import mail, number_of
+from tideover.testing.ports import free_port
 from wire import Wire, without_trace
 
 _QUICK, _ALL = 2, 20

@@ -8,7 +8,8 @@ import pytest
 
 from pass_rig import AT_ONCE, primary_is, until
 from tideover.testing.breaking_peer import OFFERS, XCLIENT, BreakingPeer
-from tideover.testing.daemon import Daemon, free_port
+from tideover.testing.daemon import Daemon
+from tideover.testing.ports import free_port
 from wire import Wire
 
 BODY = b"Subject: x\r\n\r\n" + b"line\r\n" * 100

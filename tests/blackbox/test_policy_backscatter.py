@@ -28,8 +28,9 @@ from backscatter import (
 from flufl.bounce import scan_message
 
 from forgeries import FORGED, PROVEN, SILENT, zones
-from tideover.testing.daemon import Daemon, free_port
+from tideover.testing.daemon import Daemon
 from tideover.testing.dns import Behaviour, DnsServer
+from tideover.testing.ports import free_port
 
 pytestmark = pytest.mark.skipif(why_no_mx() is not None, reason=why_no_mx() or "")
 

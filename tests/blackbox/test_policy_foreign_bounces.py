@@ -11,8 +11,9 @@ from pathlib import Path
 from backscatter import Home, until
 
 from forgeries import OWN, zones
-from tideover.testing.daemon import Daemon, free_port
+from tideover.testing.daemon import Daemon
 from tideover.testing.dns import DnsServer
+from tideover.testing.ports import free_port
 from tideover.testing.sink import Sink
 from wire import Wire
 

@@ -10,8 +10,9 @@ import pytest
 
 from pass_rig import AT_ONCE, Told, primary_is, state_of, transact, until
 from tideover.testing.breaking_peer import OFFERS, XCLIENT, BreakingPeer
-from tideover.testing.daemon import Daemon, free_port
+from tideover.testing.daemon import Daemon
 from tideover.testing.mailgen import mail
+from tideover.testing.ports import free_port
 from wire import Wire
 
 Start = Callable[..., tuple[Daemon, BreakingPeer]]

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from tideover.testing.crowd import crowd
-from tideover.testing.daemon import Daemon, DaemonFailedError, free_port
+from tideover.testing.daemon import Daemon, DaemonFailedError
+from tideover.testing.ports import free_port
 from tideover.testing.sink import Sink
 
 QUICK = '[health]\ncheck_interval = "300ms"\n'

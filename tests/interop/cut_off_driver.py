@@ -14,8 +14,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from pass_rig import AT_ONCE, primary_is, transact, until
 from tideover.testing.breaking_peer import BreakingPeer
-from tideover.testing.daemon import Daemon, free_port
+from tideover.testing.daemon import Daemon
 from tideover.testing.mailgen import mail
+from tideover.testing.ports import free_port
 
 
 def main(directory: Path, url: str, agent_key: str, clients: list[str]) -> None:

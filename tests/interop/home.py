@@ -9,8 +9,8 @@ from pathlib import Path
 from peers import open_directory
 
 from tideover.testing import dovecot, postfix, rspamd
-from tideover.testing.daemon import free_port
 from tideover.testing.dovecot import Dovecot
+from tideover.testing.ports import free_port
 from tideover.testing.postfix import Postfix
 from tideover.testing.rspamd import Rspamd
 

@@ -14,7 +14,7 @@ from typing import Self
 import pytest
 
 from tideover.testing import postfix
-from tideover.testing.daemon import free_port
+from tideover.testing.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 EXIM = ROOT / "build" / "peers" / "exim" / "usr" / "sbin" / "exim4"

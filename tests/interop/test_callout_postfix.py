@@ -22,7 +22,7 @@ from tideover.recipients.interface import Confidence
 from tideover.recipients.sources.callout import CalloutAsker, Unavailable
 from tideover.recipients.sources.callout_keeper import CalloutKeeper
 from tideover.recipients.sources.interface import SourceError
-from tideover.testing.daemon import free_port
+from tideover.testing.ports import free_port
 from tideover.testing.postfix import Postfix
 
 pytestmark = [pytest.mark.interop, needs_postfix()]

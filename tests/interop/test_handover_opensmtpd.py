@@ -9,8 +9,8 @@ from handover_paste import STRANGER, asked, parts, session
 from peers import open_directory
 
 from tideover.testing import opensmtpd as opensmtpd_program
-from tideover.testing.daemon import free_port
 from tideover.testing.opensmtpd import OpenSmtpd
+from tideover.testing.ports import free_port
 from tideover.testing.sink import Sink
 
 _MISSING = opensmtpd_program.why_missing()

@@ -13,7 +13,8 @@ import pytest
 from handover_paste import STRANGER, US, asked, parts, session
 from peers import needs_postfix, open_directory
 
-from tideover.testing.daemon import Daemon, free_port
+from tideover.testing.daemon import Daemon
+from tideover.testing.ports import free_port
 from tideover.testing.postfix import Postfix
 
 pytestmark = [pytest.mark.interop, needs_postfix()]

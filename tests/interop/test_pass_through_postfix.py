@@ -18,7 +18,7 @@ from tideover.primary.relay import Crowded, Gone
 from tideover.smtp.capabilities import Capabilities
 from tideover.smtp.receipt import Receipt
 from tideover.smtp.replies import Reply
-from tideover.testing.daemon import free_port
+from tideover.testing.ports import free_port
 from tideover.testing.postfix import Postfix
 
 pytestmark = [pytest.mark.interop, needs_postfix()]

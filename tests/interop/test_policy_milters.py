@@ -14,8 +14,8 @@ from tideover.message.fields import parse_header
 from tideover.policy.interface import Result
 from tideover.smtp.replies import Reply
 from tideover.testing import opendkim, python_milter, rspamd
-from tideover.testing.daemon import free_port
 from tideover.testing.opendkim import OpenDkim, takes_connections
+from tideover.testing.ports import free_port
 from tideover.testing.python_milter import PythonMilter
 from tideover.testing.rspamd import Rspamd
 

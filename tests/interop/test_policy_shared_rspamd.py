@@ -16,7 +16,7 @@ from tideover.policy.engines import rspamd
 from tideover.policy.interface import Result
 from tideover.testing import redis as redis_program
 from tideover.testing import rspamd as rspamd_program
-from tideover.testing.daemon import free_port
+from tideover.testing.ports import free_port
 from tideover.testing.redis import Redis
 from tideover.testing.rspamd import Rspamd
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from peers import needs, needs_postfix, open_directory
 
-from tideover.testing.daemon import Daemon, free_port
+from tideover.testing.daemon import Daemon
 from tideover.testing.mailgen import mail
+from tideover.testing.ports import free_port
 from tideover.testing.postfix import Postfix
 from tideover.testing.sink import Sink
 from wire import submit, without_trace

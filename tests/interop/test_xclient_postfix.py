@@ -27,7 +27,7 @@ from tideover.primary.interface import NextHop, Route
 from tideover.smtp.client_values import Command
 from tideover.spool.interface import State
 from tideover.spool.memory import MemorySpool
-from tideover.testing.daemon import free_port
+from tideover.testing.ports import free_port
 from tideover.testing.postfix import Postfix
 
 pytestmark = [pytest.mark.interop, needs_postfix()]

@@ -21,8 +21,8 @@ from tideover.primary.interface import NextHop, NoRoute, Route, Trouble
 from tideover.recipients.sources.callout import Answer, Unavailable
 from tideover.recipients.sources.interface import SourceError
 from tideover.smtp.capabilities import Capabilities
-from tideover.testing.daemon import free_port
 from tideover.testing.peer import Peer, Reaction, Step
+from tideover.testing.ports import free_port
 
 
 class Rig:

@@ -14,8 +14,8 @@ from tideover.outbound.transport import connect
 from tideover.primary.interface import NextHop, NoRoute, PrimaryState, Route, Trouble
 from tideover.spool.interface import DomainHold, Filter, SpoolUnavailable, State
 from tideover.spool.memory import MemorySpool
-from tideover.testing.daemon import free_port
 from tideover.testing.peer import Peer, Reaction
+from tideover.testing.ports import free_port
 
 CLIENT = Client(session=SessionId("s"), address="192.0.2.1", port=1, helo="c", protocol="SMTP")
 LARGE = b"x" * 998 + b"\r\n"

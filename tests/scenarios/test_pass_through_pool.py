@@ -11,8 +11,8 @@ from tideover.outbound import pool as pool_module
 from tideover.primary.interface import NextHop, NoRoute, Route, Trouble
 from tideover.primary.relay import Crowded, Gone
 from tideover.smtp.receipt import Receipt
-from tideover.testing.daemon import free_port
 from tideover.testing.peer import Peer, Reaction, Step
+from tideover.testing.ports import free_port
 
 
 def test_a_connection_that_the_server_closed_is_not_used():

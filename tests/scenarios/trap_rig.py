@@ -16,7 +16,7 @@ from tideover.events.event import Event
 from tideover.policy.memory import NAME, Memory
 from tideover.primary.interface import PrimaryState
 from tideover.primary.standing import Standing
-from tideover.testing.daemon import free_port
+from tideover.testing.ports import free_port
 from tideover.trap.role import TrapRole
 
 DOMAINS = ("example.com", "example.org")

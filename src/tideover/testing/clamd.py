@@ -8,7 +8,7 @@ from typing import Self
 
 from tideover.config.values import Endpoint
 from tideover.testing.child import Child, program
-from tideover.testing.daemon import free_port
+from tideover.testing.ports import free_port
 
 # in two parts, so that no scanner takes this file for a virus
 EICAR = rb"X5O!P%@AP[4\PZX54(P^)7CC)7}$" + b"EICAR-STANDARD-ANTIVIRUS-TEST-FILE!$H+H*"

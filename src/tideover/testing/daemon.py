@@ -7,7 +7,6 @@ started, stopped and killed many times on the same data. Only loopback addresses
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from typing import IO, Any, Self
 import tideover
 from tideover.config.values import Endpoint
 from tideover.testing.dns import DnsServer
+from tideover.testing.ports import free_port
 
 READY_TIMEOUT = 30.0
 STOP_TIMEOUT = 20.0
@@ -42,13 +42,6 @@ class DaemonFailedError(Exception):
         super().__init__(f"exit code {code}: {text}")
         self.code = code
         self.text = text
-
-
-def free_port() -> int:
-    """A TCP port on the loopback address that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Daemon:

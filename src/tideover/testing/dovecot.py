@@ -13,7 +13,7 @@ from typing import Self
 
 from tideover.config.values import Endpoint
 from tideover.testing.child import Child, program
-from tideover.testing.daemon import free_port
+from tideover.testing.ports import free_port
 
 _STATUS = Path("/usr/lib/dovecot/quota-status")
 OVER_QUOTA = "552 5.2.2 Mailbox is full"

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from tideover.testing.child import Child
-from tideover.testing.daemon import free_port
+from tideover.testing.ports import free_port
 
 PROGRAM: Final = (
     Path(__file__).resolve().parents[3] / "build" / "peers" / "exim" / "usr" / "sbin" / "exim4"

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tideover.testing.daemon import free_port
+from tideover.testing.ports import free_port
 
 PASSWORD = "m%y:Geheim/42"  # noqa: S105 - of a server that only tests see
 _START_TIMEOUT = 30.0

@@ -7,7 +7,6 @@ root is needed.
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -21,6 +20,7 @@ import dns.query
 import dns.rdatatype
 
 from tideover.config.values import Endpoint
+from tideover.testing.ports import free_port
 
 PROGRAM = "/usr/sbin/nsd"
 CONTROL = "/usr/sbin/nsd-control"
@@ -69,7 +69,7 @@ class Nsd:
     """
 
     def __init__(self, directory: Path) -> None:
-        self.endpoint = Endpoint("127.0.0.1", _free_port())
+        self.endpoint = Endpoint("127.0.0.1", free_port())
         self.serials: dict[str, int] = {}
         self._broken: set[str] = set()
         self._root = directory / "nsd"
@@ -214,17 +214,3 @@ class Nsd:
         except (dns.exception.DNSException, OSError):
             return False
         return int(answer.answer[0][0].serial) if answer.answer else True
-
-
-def _free_port() -> int:
-    """A port on the loopback address that is free for TCP and UDP."""
-    for _ in range(100):
-        with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
-            tcp.bind(("127.0.0.1", 0))
-            port = int(tcp.getsockname()[1])
-            try:
-                udp.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise OSError("no port is free for both UDP and TCP")

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from tideover.testing.child import Child
-from tideover.testing.daemon import free_port
+from tideover.testing.ports import free_port
 
 _PROGRAM: Final = (
     Path(__file__).resolve().parents[3] / "build" / "peers" / "opensmtpd" / "usr" / "sbin" / "smtpd"

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tideover.testing.daemon import free_port
+from tideover.testing.ports import free_port
 
 PASSWORD = "p%g:Geheim/42"  # noqa: S105 - of a server that only tests see
 _PROGRAMS = Path("/usr/lib/postgresql")

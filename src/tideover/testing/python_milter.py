@@ -11,8 +11,8 @@ from typing import Any, Self
 from tideover.config.policy_values import SocketAddress
 from tideover.config.values import Endpoint
 from tideover.testing.child import Child
-from tideover.testing.daemon import free_port
 from tideover.testing.opendkim import takes_connections
+from tideover.testing.ports import free_port
 
 _PYTHON = Path("/usr/bin/python3")
 _LIBRARY = Path("/usr/lib/python3/dist-packages/Milter")

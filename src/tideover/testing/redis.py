@@ -7,7 +7,7 @@ from typing import Self
 
 from tideover.config.values import Endpoint
 from tideover.testing.child import Child, program
-from tideover.testing.daemon import free_port
+from tideover.testing.ports import free_port
 
 _CONFIG = """\
 bind 127.0.0.1

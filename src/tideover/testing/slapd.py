@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tideover.testing.daemon import free_port
+from tideover.testing.ports import free_port
 
 BASE = "dc=example,dc=com"
 PEOPLE = f"ou=people,{BASE}"

@@ -8,7 +8,7 @@ from typing import Self
 
 from tideover.config.values import Endpoint
 from tideover.testing.child import Child, program
-from tideover.testing.daemon import free_port
+from tideover.testing.ports import free_port
 
 # in two parts, so that no filter takes this file for spam
 GTUBE = b"XJS*C4JDBQADN1.NSBN3*2IDNEN*" + b"GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"

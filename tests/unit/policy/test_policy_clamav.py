@@ -13,7 +13,7 @@ from tideover.config.values import Endpoint
 from tideover.policy.engines import clamav
 from tideover.policy.engines.dialogue import LONGEST
 from tideover.policy.interface import Verb
-from tideover.testing.daemon import free_port
+from tideover.testing.ports import free_port
 
 
 async def stream(reader):

@@ -32,7 +32,6 @@ from tideover.policy.engines.milter.connection import open_connection
 from tideover.policy.interface import About, Found, Result, Stage, Verb
 from tideover.policy.services import Services
 from tideover.smtp.replies import Reply
-from tideover.testing.daemon import free_port
 from tideover.testing.milter import (
     CLOSE,
     CONTINUE,
@@ -43,6 +42,7 @@ from tideover.testing.milter import (
     header,
     packet,
 )
+from tideover.testing.ports import free_port
 
 NO = packet(b"r")
 LATER = packet(b"t")

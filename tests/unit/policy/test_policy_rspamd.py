@@ -14,7 +14,7 @@ from tideover.policy.engines import rspamd
 from tideover.policy.engines.http_post import HttpPlace
 from tideover.policy.engines.inquiry import IN_FLIGHT
 from tideover.policy.interface import Result, Verb
-from tideover.testing.daemon import free_port
+from tideover.testing.ports import free_port
 
 CLEAN = {"action": "no action", "score": 0.5, "required_score": 15.0, "symbols": {}}
 

@@ -12,7 +12,7 @@ from tideover.policy.engines import spamassassin
 from tideover.policy.engines.inquiry import EngineError
 from tideover.policy.engines.spamassassin import parse
 from tideover.policy.interface import Verb
-from tideover.testing.daemon import free_port
+from tideover.testing.ports import free_port
 
 
 def spamd(spam="False", score="3.5", required="5.0", symbols=b"MONEY,BAYES_50"):
