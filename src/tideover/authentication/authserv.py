@@ -60,6 +60,8 @@ def forged(header: HeaderSection, hostname: str) -> Edits:
     of them, when there are more than could be looked at.
     """
     fields = tuple(header.all(_FIELD))
+    if not fields:
+        return ()
     values = [field.value for field in fields]
     if (
         len(values) > _MOST_FIELDS

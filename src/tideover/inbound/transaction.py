@@ -179,7 +179,7 @@ class Transaction:
                 queue_id=self.queue_id,
                 header=header,
                 body=kept.copy,
-                recipients=self.to.envelope.recipients,
+                recipients=tuple(self.to.taken.values()),
                 trace=self._trace,
             )
         )

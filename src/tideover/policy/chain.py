@@ -58,15 +58,18 @@ class Chain:
         """The profile of this name, or the default one where a reload has brought the name."""
         return self._profiles.get(name, DEFAULT)
 
-    def begin(self, about: About, profile: str | None = None, *, waited: float = 0.0) -> Round:
-        """Begin the checks of a stage: those that a profile names, once one is known to judge.
-        `waited` are seconds that the client has waited for this answer already.
-        """
-        trusted = self.trusts(about.client.address)
-        key = about.stage, trusted, profile
+    def checks(self, stage: Stage, profile: str | None, *, trusted: bool) -> Sequence[Entry]:
+        """The checks of a stage: those that a profile names, once one is known to judge."""
+        key = stage, trusted, profile
         checks = self._chosen.get(key)
         if checks is None:
-            checks = self._chosen[key] = self._choose(about.stage, profile, trusted=trusted)
+            checks = self._chosen[key] = self._choose(stage, profile, trusted=trusted)
+        return checks
+
+    def begin(self, checks: Sequence[Entry], about: About, *, waited: float = 0.0) -> Round:
+        """Begin these checks. `waited` are seconds that the client has waited for this answer
+        already.
+        """
         policy = self.config.policy
         last = about.stage is Stage.MESSAGE
         timeout = policy.message_timeout if last else policy.stage_timeout

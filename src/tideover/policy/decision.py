@@ -4,7 +4,7 @@ A rejection beats a deferral, and that beats holding; among several of one kind 
 stands first in the profile gives the text. Undecided checks count for nothing (I14).
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -51,9 +51,9 @@ def action_of(found: Found, profile: Profile) -> Action:
     return known if isinstance(known, int | float) else Verb(known)
 
 
-def decide(outcomes: Iterable[Outcome], profile: Profile, *, dry: bool = False) -> Decision:
+def decide(outcomes: Sequence[Outcome], profile: Profile, *, dry: bool = False) -> Decision:
     """The decision by the checks that this profile names; `dry`: as if none ran dry."""
-    weighed = list(_weigh(outcomes, profile, dry=dry))
+    weighed = _weigh(outcomes, profile, dry=dry)
     if not weighed:
         return _NOTHING
     if any(one.verb is Verb.ACCEPT for one in weighed):
@@ -93,12 +93,12 @@ def reply_for(found: Found, verb: Verb) -> Reply | None:
     return Reply(code, klass + detail, answer.lines)
 
 
-def _weigh(outcomes: Iterable[Outcome], profile: Profile, *, dry: bool) -> Iterator[_Weighed]:
+def _weigh(outcomes: Sequence[Outcome], profile: Profile, *, dry: bool) -> Sequence[_Weighed]:
     """The findings that count, in the order of the profile, none twice."""
-    outcomes = list(outcomes)
     speaking = [one for one in outcomes if one.result.found]
     if not speaking:
-        return  # as most often: nothing below may cost anything then
+        return ()  # as most often: nothing below may cost anything then
+    weighed: list[_Weighed] = []
     places = _places(profile.checks)
     last_words = {one.check for one in outcomes if one.stage is Stage.MESSAGE}
     seen: set[tuple[str, str]] = set()
@@ -114,7 +114,9 @@ def _weigh(outcomes: Iterable[Outcome], profile: Profile, *, dry: bool) -> Itera
             seen.add((found.name, found.reason))
             action = action_of(found, profile)
             verb = action if isinstance(action, Verb) else None
-            yield _Weighed(found, verb, 0.0 if isinstance(action, Verb) else action, before_body)
+            score = 0.0 if isinstance(action, Verb) else action
+            weighed.append(_Weighed(found, verb, score, before_body))
+    return weighed
 
 
 @lru_cache(maxsize=256)
@@ -147,10 +149,12 @@ def _scored(weighed: Sequence[_Weighed], score: float, verb: Verb) -> Decision:
     )  # fmt: skip
 
 
-def meanings(outcomes: Iterable[Outcome], profile: Profile) -> Iterator[str]:
+def meanings(outcomes: Sequence[Outcome], profile: Profile) -> Sequence[str]:
     """What was found and what it meant, as `spf-softfail=1`; only of checks that count."""
-    for one in _weigh(outcomes, profile, dry=False):
-        yield f"{one.found.name}={one.verb.value if one.verb is not None else f'{one.score:g}'}"
+    return [
+        f"{one.found.name}={one.verb.value if one.verb is not None else f'{one.score:g}'}"
+        for one in _weigh(outcomes, profile, dry=False)
+    ]
 
 
 def records(outcomes: Iterable[Outcome], profile: Profile) -> tuple[CheckRecord, ...]:

@@ -5,7 +5,7 @@ is missing, and is told once; the mail goes on without it.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -81,7 +81,7 @@ class Marker:
         self,
         about: About,
         message: Message,
-        outcomes: Iterable[Outcome],
+        outcomes: Sequence[Outcome],
         profile: Profile,
         seal: SealedBy,
     ) -> Marks:
@@ -90,7 +90,6 @@ class Marker:
         Raises:
             OSError: its body can't be read.
         """
-        outcomes = list(outcomes)
         known = _known(about.results)
         # filters count in the section as it came: what they ask for goes first
         edits = _asked_for(outcomes, profile) + forged(message.header, self._config.hostname)
@@ -136,7 +135,7 @@ class Marker:
         return Sealer(domain=seal.domain, selector=seal.selector, key=key)
 
     async def _evidence(
-        self, about: About, known: _Known, outcomes: Iterable[Outcome], profile: Profile
+        self, about: About, known: _Known, outcomes: Sequence[Outcome], profile: Profile
     ) -> Evidence:
         proof = run(
             authenticated(about.sender_domain, known.spf, known.dkim, known.dmarc, self._names)
@@ -163,6 +162,8 @@ def _asked_for(outcomes: Iterable[Outcome], profile: Profile) -> Edits:
 
 def _known(results: Mapping[str, Result]) -> _Known | None:
     """What the checks said that were run; None: none of them was."""
+    if not results:
+        return None
     spf, dkim, dmarc, arc = (_detail(results, name) for name in ("spf", "dkim", "dmarc", "arc"))
     iprev = _iprev(results.get("reverse-dns"))
     if not iprev and all(one is None for one in (spf, dkim, dmarc, arc)):

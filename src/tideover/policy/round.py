@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from tideover.eager import run
 from tideover.events.event import EventSink
 from tideover.events.policy_records import CheckFailed
+from tideover.message.envelope import Client, SessionId
 from tideover.policy.interface import About, Entry, Result, Stage
 
 TOO_LATE: Final = "no answer within the time for this stage"
@@ -134,9 +135,19 @@ class Round:
 
     def close(self) -> None:
         """Nobody waits for it any more."""
+        if not self._pending:
+            return
         for task in self._pending.values():
             task.cancel()
         self._pending.clear()
+
+
+_NOBODY: Final = Client(session=SessionId(""), address="", port=0, helo="", protocol="SMTP")
+
+QUIET: Final = Round(
+    (), About(stage=Stage.CONNECT, client=_NOBODY, now=0.0), timeout=0.0, emit=lambda _: None
+)
+"""The round of every stage that has no checks: as most have none, it must not cost anything."""
 
 
 async def _after(needed: Sequence["asyncio.Task[Result]"], entry: Entry, about: About) -> Result:

@@ -1,11 +1,13 @@
 """What policy knows of one connection, from its first octet to its last."""
 
+from collections.abc import Sequence
+
 from msgspec.structs import replace
 
 from tideover.message.envelope import Client
 from tideover.policy.chain import Chain
-from tideover.policy.interface import About, Stage
-from tideover.policy.round import Round
+from tideover.policy.interface import About, Entry, Stage
+from tideover.policy.round import QUIET, Round
 
 
 class SessionPolicy:
@@ -15,13 +17,14 @@ class SessionPolicy:
     no look-up. Then all stages so far begin at once and go on together.
     """
 
-    __slots__ = ("_connect", "_connected", "_hello", "about", "chain")
+    __slots__ = ("_connect", "_connected", "_hello", "_trusted", "about", "chain")
 
     def __init__(self, chain: Chain, client: Client, *, early: bool) -> None:
         self.chain = chain
         self._connected = About(stage=Stage.CONNECT, client=client, now=chain.clock(), early=early)
         self._connect: Round | None = None
         self._hello: Round | None = None
+        self._trusted = chain.trusts(client.address)
         self.about = self._connected
 
     def hello(self, client: Client, *, pipelined: bool) -> None:
@@ -41,14 +44,21 @@ class SessionPolicy:
     def begin(self) -> None:
         """Begin the checks of the client, each once."""
         if self._connect is None:
-            self._connect = self.chain.begin(self._connected)
+            checks = self.checks(Stage.CONNECT)
+            self._connect = self.chain.begin(checks, self._connected) if checks else QUIET
         if self._hello is None and self.about.stage is Stage.HELO:
-            self._hello = self.chain.begin(replace(self.about, results=self._connect.results))
+            checks = self.checks(Stage.HELO)
+            about = replace(self.about, results=self._connect.results)
+            self._hello = self.chain.begin(checks, about) if checks else QUIET
+
+    def checks(self, stage: Stage, profile: str | None = None) -> Sequence[Entry]:
+        """Those that this client has to pass at a stage."""
+        return self.chain.checks(stage, profile, trusted=self._trusted)
 
     @property
     def rounds(self) -> list[Round]:
-        """What is known of the client so far."""
-        return [one for one in (self._connect, self._hello) if one is not None]
+        """What is known of the client so far, by those that have checks."""
+        return [one for one in (self._connect, self._hello) if one is not None and one is not QUIET]
 
     def close(self) -> None:
         """The connection is over."""

@@ -8,7 +8,6 @@ whom others hold is asked to come in a transaction of its own, as one reply answ
 import asyncio
 from collections import ChainMap
 from collections.abc import Awaitable
-from itertools import chain as chained
 from typing import Any, Final
 
 from msgspec import Struct
@@ -22,7 +21,7 @@ from tideover.message.envelope import Evidence, QueueId, Recipient
 from tideover.policy.decision import Decision, decide, records, strength
 from tideover.policy.interface import Message, Result, Stage, Verb
 from tideover.policy.marks import SealedBy
-from tideover.policy.round import Outcome, Round, joined
+from tideover.policy.round import QUIET, Outcome, Round, joined
 from tideover.policy.session import SessionPolicy
 from tideover.smtp.replies import Reply, reply
 
@@ -74,7 +73,8 @@ class TransactionPolicy:
     """From MAIL to the verdict on the message. `close` it, however it ends."""
 
     __slots__ = ("_about", "_before", "_chain", "_closed", "_data", "_kind", "_mail", "_memory",
-                 "_only_open", "_recipients", "_running", "_session", "_worst")  # fmt: skip
+                 "_only_open", "_outcomes", "_recipients", "_running", "_session",
+                 "_worst")  # fmt: skip
 
     def __init__(self, session: SessionPolicy, *, sender: str, smtputf8: bool) -> None:
         self._chain = session.chain
@@ -84,7 +84,7 @@ class TransactionPolicy:
         self._only_open = True
         self._kind = Kind("default", None, SealedBy())
         self._worst: tuple[tuple[int, float], list[Outcome]] = (_NOBODY, [])
-        self._data: Round | None = None
+        self._data = QUIET
         self._running: Round | None = None
         self._closed = False
         self._about = replace(
@@ -92,7 +92,9 @@ class TransactionPolicy:
             sender_domain=domain_of(sender) or "", smtputf8=smtputf8, transaction=self._memory,
         )  # fmt: skip
         self._mail: Round | None = None
+        # of client and sender, once they are all there
         self._before: dict[str, Result] | None = None
+        self._outcomes: list[Outcome] = []
 
     # Recipients
 
@@ -107,26 +109,40 @@ class TransactionPolicy:
         if self._recipients and kind != self._kind:
             return APART
         asked = _Asked(recipient, kind, local.lower() in OPEN)
-        self._about = replace(self._about, honeypots=honeypots)
+        if honeypots != self._about.honeypots:
+            self._about = replace(self._about, honeypots=honeypots)
         if self._mail is None:
             self._mail = self._begin()
         if self._before is None:
             waiting = [w for one in self._rounds if (w := one.settled()) is not None]
             if waiting:
                 return self._recipient_later(waiting, asked)
-            self._before = joined(self._rounds)
+            self._settle()
         return self._judge_recipient(asked)
 
     def _begin(self) -> Round:
         """Begin to check client and sender: there is somebody whom they want to reach."""
-        session = self._session
-        session.begin()
-        self._about = replace(
-            self._about,
-            pipelined=session.about.pipelined,
-            results=ChainMap(*(one.results for one in reversed(session.rounds))),
-        )
-        return self._chain.begin(self._about)
+        self._session.begin()
+        known = [one.results for one in reversed(self._session.rounds)]
+        return self._round(Stage.MAIL, results=ChainMap(*known) if known else {})
+
+    def _round(
+        self, stage: Stage, profile: str | None = None, *, waited: float = 0.0, **known: object
+    ) -> Round:
+        """Begin the checks of a stage, by what is known now."""
+        checks = self._session.checks(stage, profile)
+        if not checks:
+            return QUIET
+        about = replace(
+            self._about, stage=stage, now=self._chain.clock(),
+            pipelined=self._session.about.pipelined, **known,
+        )  # fmt: skip
+        return self._chain.begin(checks, about, waited=waited)
+
+    def _settle(self) -> None:
+        """All checks of client and sender have spoken."""
+        self._before = joined(self._rounds)
+        self._outcomes = [outcome for one in self._rounds for outcome in one.outcomes]
 
     async def _recipient_later(self, waiting: list[Awaitable[None]], asked: _Asked) -> Reply | None:
         loop = asyncio.get_running_loop()
@@ -135,26 +151,22 @@ class TransactionPolicy:
             await one
         if self._closed:
             return GONE
-        self._before = joined(self._rounds)
+        self._settle()
         verdict = self._judge_recipient(asked, waited=loop.time() - began)
         return verdict if verdict is None or isinstance(verdict, Reply) else await verdict
 
     def _judge_recipient(
         self, asked: _Asked, waited: float = 0.0
     ) -> Awaitable[Reply | None] | Reply | None:
-        if not asked.is_open:
+        if self._outcomes and not asked.is_open:
             outcomes = self._outcomes
             decision = decide(outcomes, self._chain.profile(asked.kind.profile))
             if decision.reply is not None:
                 self._tell(decision, outcomes, outcomes, asked=asked)
                 return decision.reply
-        self._running = one = self._chain.begin(
-            replace(
-                self._about, stage=Stage.RCPT, recipient=asked.recipient, now=self._chain.clock(),
-                recipients=tuple(self._recipients), results=self._before or {},
-            ),
-            asked.kind.profile,
-            waited=waited,
+        self._running = one = self._round(
+            Stage.RCPT, asked.kind.profile, waited=waited, recipient=asked.recipient,
+            recipients=tuple(self._recipients), results=self._before or {},
         )  # fmt: skip
         waits = one.settled()
         return self._after_round(one, asked) if waits is None else self._later(waits, one, asked)
@@ -168,13 +180,13 @@ class TransactionPolicy:
 
     def _after_round(self, one: Round, asked: _Asked) -> Reply | None:
         profile = self._chain.profile(asked.kind.profile)
-        outcomes = [*self._outcomes, *one.outcomes]
-        counted = one.outcomes if asked.is_open else outcomes
-        # without a word from this round, what was decided before it stands
-        decision = decide(counted, profile) if one.speaks else Decision()
-        if decision.reply is not None and not (asked.is_open and decision.verb is Verb.REJECT):
-            self._tell(decision, outcomes, counted, asked=asked)
-            return decision.reply
+        if one.speaks:  # else what was decided before it stands
+            outcomes = [*self._outcomes, *one.outcomes]
+            counted = one.outcomes if asked.is_open else outcomes
+            decision = decide(counted, profile)
+            if decision.reply is not None and not (asked.is_open and decision.verb is Verb.REJECT):
+                self._tell(decision, outcomes, counted, asked=asked)
+                return decision.reply
         self._kind = asked.kind
         self._recipients.append(asked.recipient)
         self._only_open = self._only_open and asked.is_open
@@ -192,11 +204,10 @@ class TransactionPolicy:
         """Whether the body may come. Without recipients (all of them swallowed) it may."""
         if not self._recipients:
             return None
-        self._about = replace(
-            self._about, stage=Stage.DATA, now=self._chain.clock(), results=self._before or {},
-            recipients=tuple(self._recipients), pipelined=self._session.about.pipelined,
+        self._data = one = self._round(
+            Stage.DATA, self._kind.profile,
+            recipients=tuple(self._recipients), results=self._before or {},
         )  # fmt: skip
-        self._data = one = self._chain.begin(self._about, self._kind.profile)
         waits = one.settled()
         return self._judge_data(one) if waits is None else self._judge_data_later(waits, one)
 
@@ -215,12 +226,11 @@ class TransactionPolicy:
 
     async def message(self, message: Message) -> Verdict:
         """What becomes of the message."""
-        earlier = {**(self._before or {}), **(self._data.results if self._data else {})}
-        about = replace(
-            self._about, stage=Stage.MESSAGE, now=self._chain.clock(), message=message,
-            results=earlier,
+        earlier = {**(self._before or {}), **self._data.results}
+        self._running = last = self._round(
+            Stage.MESSAGE, self._kind.profile, message=message, results=earlier,
+            recipients=tuple(self._recipients),
         )  # fmt: skip
-        self._running = last = self._chain.begin(about, self._kind.profile)
         try:
             if (waits := last.settled()) is not None:
                 await waits
@@ -236,7 +246,7 @@ class TransactionPolicy:
         if decision.reply is not None:
             return Verdict(reply=decision.reply, because=decision.because)
         marks = await self._chain.marker.mark(
-            replace(about, results={**earlier, **last.results}),
+            replace(self._about, now=self._chain.clock(), results={**earlier, **last.results}),
             message,
             outcomes,
             profile,
@@ -257,23 +267,19 @@ class TransactionPolicy:
         for one in (self._mail, self._data, self._running):
             if one is not None:
                 one.close()
-        close_all(self._memory)
+        if self._memory:
+            close_all(self._memory)
 
     # What has been said
 
     @property
     def _rounds(self) -> list[Round]:
-        mail = [self._mail] if self._mail is not None else []
+        mail = [] if self._mail is None or self._mail is QUIET else [self._mail]
         return [*self._session.rounds, *mail]
 
     @property
-    def _outcomes(self) -> list[Outcome]:
-        return list(chained.from_iterable(one.outcomes for one in self._rounds))
-
-    @property
     def _so_far(self) -> list[Outcome]:
-        data = self._data.outcomes if self._data is not None else []
-        return [*self._outcomes, *self._worst[1], *data]
+        return [*self._outcomes, *self._worst[1], *self._data.outcomes]
 
     def _kind_of(self, domain: str) -> Kind:
         config = self._chain.config
