@@ -50,7 +50,7 @@ class HeaderSection(Struct, frozen=True):
 
     def all(self, name: bytes) -> Iterator[Field]:
         """The fields of this name (lower case), in order."""
-        return (field for field in self.fields if field.key == name)
+        return (field for field in self.fields if field.name.lower() == name)
 
     def first(self, name: bytes) -> Field | None:
         """The topmost field of this name (lower case), or None."""
@@ -70,23 +70,16 @@ def parse_header(head: bytes, *, whole: bool) -> HeaderSection:
             return HeaderSection(tuple(fields), start + 2, ended=True)
         if len(fields) == MOST_FIELDS:
             return HeaderSection(tuple(fields), start, complete=False)
-        stop = _field_end(head, start)
-        if stop is None:
-            if not whole:
-                return HeaderSection(tuple(fields), start, complete=False)
-            stop = end
-        name, colon, value = head[start:stop].partition(b":")
+        found = _LINE_END.search(head, start)
+        stop = end if found is None else found.end()
+        if stop == end and not whole:  # more may follow, or fold it
+            return HeaderSection(tuple(fields), start, complete=False)
+        raw = head[start:stop]
+        name, colon, value = raw.partition(b":")
         bare = name.rstrip(b" \t")
         if not colon or not _NAME.fullmatch(bare):
             folded = not start and head[:1] in (b" ", b"\t")
             return HeaderSection(tuple(fields), start, broken=1, begins_folded=folded)
-        raw = head[start:stop]
         fields.append(Field(bare, value.removesuffix(b"\r\n"), raw))
         start = stop
     return HeaderSection(tuple(fields), end, complete=whole)
-
-
-def _field_end(head: bytes, start: int) -> int | None:
-    """Where the field that begins at `start` ends, its folded lines included; None: not seen."""
-    found = _LINE_END.search(head, start)
-    return None if found is None or found.end() == len(head) else found.end()
