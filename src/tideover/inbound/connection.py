@@ -122,7 +122,8 @@ class Connection(asyncio.Protocol):
                 timer.cancel()
         if self._task is not None:
             self._task.cancel()
-        dialogue = self._dialogue
+        # no cycle: all of the session is freed now, and its memory is used again while it is hot
+        dialogue, self._dialogue = self._dialogue, None
         if not self._admitted:
             return
         if dialogue is not None:
