@@ -53,7 +53,7 @@ class Doorway:
         self._router = router
         self._healths = healths
         self._cut_offs = CutOffs(memory, config, names)
-        self._asker = Asker(config, emit)
+        self._asker = Asker(config, names, emit)
         self._relay = LiveRelay(
             router,
             healths,

@@ -27,6 +27,7 @@ from tideover.agent.reach import Found
 from tideover.config.agent import Agent
 from tideover.config.load import load
 from tideover.config.values import Endpoint
+from tideover.dns.resolver import DnsUnavailable
 from tideover.events.agent_records import AgentFound, AgentTrouble, AgentWorks
 
 AGENT = Ed25519PrivateKey.generate()
@@ -50,6 +51,24 @@ class FakeReach:
         return Found(Judgement(Verdict.UNREACHABLE, "no route"), time.time())
 
 
+class FakeNames:
+    """DNS with the addresses of one host; None: it does not answer."""
+
+    def __init__(self):
+        self.four, self.six, self.asked = (), (), []
+
+    async def a(self, name):
+        self.asked.append(name)
+        if self.four is None:
+            raise DnsUnavailable("DNS is dead")
+        return self.four
+
+    async def aaaa(self, name):
+        if self.six is None:
+            raise DnsUnavailable("DNS is dead")
+        return self.six
+
+
 class Rig:
     """A backup and an agent in one loop. `answer` may be replaced."""
 
@@ -57,6 +76,7 @@ class Rig:
         self.key = make_key(tmp_path / "backup.key")
         self.events, self.reach, self.now = [], FakeReach(), time.time()
         self.scheme, self.path, self.timeout = scheme, tmp_path, timeout
+        self.host, self.names = "localhost", FakeNames()
         settings = Agent(
             listen=Endpoint("127.0.0.1", 0),
             key_file=tmp_path,
@@ -73,19 +93,20 @@ class Rig:
             f'[cut_off]\nkey_file = "backup.key"\nagent_timeout = "{self.timeout}"\n'
             '[domains."none.example"]\nprimary = "mx"\nrecipients = ["file:r"]\n'
             '[domains."example.com"]\nprimary = "mx"\nrecipients = ["file:r"]\n'
-            f'agent = "{self.scheme}://localhost:{port}"\n'
+            f'agent = "{self.scheme}://{self.host}:{port}"\n'
             f'agent_key = "{agent_key or public_text(AGENT)}"\n'
         )
         return load(file)
 
     @contextlib.asynccontextmanager
-    async def running(self, **settings):
+    async def running(self, address="127.0.0.1", **settings):
         """An asker whose agent serves."""
-        listener = socket.create_server(("127.0.0.1", 0))
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        listener = socket.create_server((address, 0), family=family)
         server = HttpServer(lambda sealed: self.answer(sealed))
         server.start(listener, self.tls)
         config = self.config(listener.getsockname()[1], **settings)
-        asker = Asker(config, self.events.append, clock=lambda: self.now)
+        asker = Asker(config, self.names, self.events.append, clock=lambda: self.now)
         try:
             yield asker
         finally:
@@ -264,6 +285,34 @@ def test_nobody_listens_or_the_key_is_missing(rig):
     assert "keygen" in rig.events[1].reason
 
 
+@pytest.mark.parametrize(("four", "six"), [(("127.0.0.2", "127.0.0.1"), ()), ((), ("::1",)),
+                                           (None, ("::1",))])  # fmt: skip
+def test_an_agent_is_found_by_dns(rig, four, six):
+    rig.host, rig.names.four, rig.names.six = "agent.example.net", four, six
+
+    async def scenario():
+        address = "::1" if six else "127.0.0.1"
+        async with rig.running(address=address) as asker:
+            assert await asker.reach("example.com", CLIENT) is not None
+
+    asyncio.run(scenario())
+    assert rig.names.asked == ["agent.example.net"]
+
+
+@pytest.mark.parametrize(("four", "six", "why"), [(None, None, "DNS is dead"), ((), None, "dead"),
+                                                  ((), (), "has no address")])  # fmt: skip
+def test_an_agent_that_dns_does_not_know(rig, four, six, why):
+    rig.host, rig.names.four, rig.names.six = "agent.example.net", four, six
+
+    async def scenario():
+        async with rig.running() as asker:
+            assert await asker.reach("example.com", CLIENT) is None
+
+    asyncio.run(scenario())
+    assert rig.kinds() == [AgentTrouble]
+    assert why in rig.events[0].reason
+
+
 @pytest.mark.parametrize("speech", [b"", b"\r\n" * 100, b"HTTP/1.1 200 OK\r\n\r\n", b"\x00" * 900])
 def test_who_speaks_no_http_gives_no_answer(rig, speech):
     async def scenario():
@@ -275,7 +324,8 @@ def test_who_speaks_no_http_gives_no_answer(rig, speech):
 
         server = await asyncio.start_server(talk, "127.0.0.1", 0)
         async with server:
-            asker = Asker(rig.config(server.sockets[0].getsockname()[1]), rig.events.append)
+            config = rig.config(server.sockets[0].getsockname()[1])
+            asker = Asker(config, rig.names, rig.events.append)
             assert await asker.reach("example.com", CLIENT) is None
             await asker.close()
 

@@ -31,8 +31,11 @@ from tideover.agent.protocol import (
     parse_address,
     seal,
 )
+from tideover.agent.whereabouts import addresses_of
 from tideover.config.model import Config
 from tideover.config.values import without_password
+from tideover.dns.names import Names
+from tideover.dns.resolver import DnsError
 from tideover.events.agent_records import AgentFound, AgentTrouble, AgentWorks
 from tideover.events.event import EventSink
 
@@ -73,11 +76,19 @@ class AgentError(Exception):
 
 
 class Asker:
-    """Asks for domains that have `agent` and `agent_key`. Used on one loop; `close` at the end."""
+    """Asks for domains that have `agent` and `agent_key`. Used on one loop; `close` at the end.
+    Agents are found by `names`.
+    """
 
     def __init__(
-        self, config: Config, sink: EventSink, *, clock: Callable[[], float] = time.time
+        self,
+        config: Config,
+        names: Names,
+        sink: EventSink,
+        *,
+        clock: Callable[[], float] = time.time,
     ) -> None:
+        self._names = names
         self._sink = sink
         self._clock = clock
         self._client: httpx.AsyncClient | None = None
@@ -207,7 +218,7 @@ class Asker:
             raise AgentError(f"it did not answer within {timeout:g} s") from None
         except AgentKeyError as error:
             raise AgentError(str(error)) from None
-        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, DnsError, OSError, ValueError) as error:
             text = f"{agent.name} can't be asked: {str(error) or type(error).__name__}"
             raise AgentError(text) from None
         if status != 200:
@@ -216,21 +227,41 @@ class Asker:
         return _checked(reply, agent, question)
 
     async def _post(self, agent: Agent, sealed: Sealed) -> tuple[int, Sealed]:
+        """Ask at each address in turn until one takes the connection."""
+        import httpx
+
+        url = httpx.URL(agent.url.rstrip("/") + PATH)
+        failures: list[httpx.ConnectError] = []
+        for address in await addresses_of(url.host, self._names):
+            try:
+                return await self._post_to(address, url, sealed)
+            except httpx.ConnectError as error:
+                failures.append(error)
+        raise failures[0]
+
+    async def _post_to(self, address: str, url: "httpx.URL", sealed: Sealed) -> tuple[int, Sealed]:
         client = await self._http()
         headers = {
+            "Host": url.netloc.decode("ascii"),
             "User-Agent": f"Tideover/{__version__}",
             "Content-Type": "application/json",
             "Accept-Encoding": "identity",
             SIGNATURE: sealed.signature,
         }
-        url = agent.url.rstrip("/") + PATH
-        async with client.stream("POST", url, content=sealed.body, headers=headers) as reply:
+        request = client.build_request(
+            "POST", url.copy_with(host=address), content=sealed.body, headers=headers,
+            extensions={"sni_hostname": url.host},
+        )  # fmt: skip
+        reply = await client.send(request, stream=True)
+        try:
             body = b""
             async for piece in reply.aiter_raw():
                 body += piece
                 if len(body) > LARGEST:
                     raise ValueError("its answer is too large")
             return reply.status_code, Sealed(body, reply.headers.get(SIGNATURE, ""))
+        finally:
+            await reply.aclose()
 
     async def _http(self) -> "httpx.AsyncClient":
         import httpx  # 50 ms that only those with an agent need

@@ -1,6 +1,7 @@
 """`tideover agent ask`: on the backup, what a domain's agent says of an address."""
 
 import asyncio
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,11 +56,15 @@ def agent_ask(domain: str, address: str, config: Path, as_json: bool) -> None:
 
 async def _ask(config: "Config", domain: str, address: str) -> "Answer":
     from tideover.agent.asker import AgentError, Asker
+    from tideover.dns.cache import CachedNames
+    from tideover.dns.resolver import DnsResolver
 
-    asker = Asker(config, lambda _: None)
+    names = CachedNames(DnsResolver(config.dns), clock=time.monotonic)
+    asker = Asker(config, names, lambda _: None)
     try:
         return await asker.try_out(domain, address)
     except AgentError as error:
         raise Problem(f"{domain}: {error}", BAD) from None
     finally:
         await asker.close()
+        await names.close()
