@@ -115,6 +115,26 @@ def test_pass_through_gives_the_primarys_own_words(start: Start) -> None:
     assert told.end == _HOMES
 
 
+def test_a_full_disk_does_not_stop_what_goes_through(start: Start) -> None:
+    queued = '[domains."queued.example"]\nprimary = ["127.0.0.1:9"]\n'
+    queued += 'recipients = ["file:recipients"]\nwhen_primary_up = "accept"\n'
+    daemon, peer = start("auto", offers=_GRANTED, more=queued)
+    text = daemon.config.read_text()
+    daemon.config.write_text(text.replace('"1MiB"', '"900TiB"'))
+    daemon.reload()
+
+    def told(*recipients: str) -> Told:
+        return transact(daemon.port, mail(1), recipients)
+
+    until(lambda: told("user@queued.example").rcpts[0].startswith(b"452 4.3.1 "))
+    assert told("gone@queued.example", "nobody@queued.example").rcpts[1].startswith(b"550 5.1.1 ")
+    assert told("user@example.com").end == _HOMES
+    assert len(peer.taken()) == 1
+    peer.kill()
+    primary_is(daemon, "down")
+    assert told("user@example.com").mail.startswith(b"452 4.3.1 ")
+
+
 def test_hide_primary_keeps_the_codes_alone(start: Start) -> None:
     daemon, _ = start(
         "pass-through",

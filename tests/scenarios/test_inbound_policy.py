@@ -326,7 +326,7 @@ def test_who_has_waited_before_is_greeted_at_once(tmp_path):
         loop = asyncio.get_running_loop()
         began = loop.time()
         await server.client()
-        assert loop.time() - began >= 0.2
+        assert loop.time() - began > 0.199  # the loop counts whole milliseconds
         began = loop.time()
         await server.client()
         assert loop.time() - began < 0.15

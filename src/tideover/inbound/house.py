@@ -75,6 +75,11 @@ class House:
             return name, QUEUED
         return name, self.gate.way(name, self.config.domains.get(name))
 
+    @property
+    def may_pass(self) -> bool:
+        """Whether mail for any domain may go through to its primary now."""
+        return self.gate is not None and self.gate.any_passes(self.config.domains)
+
     async def looked(self, domain: str, way: Way) -> Way:
         """The way when nothing is in doubt any more: also of a domain that was found just now."""
         settings = self.config.domains.get(domain)

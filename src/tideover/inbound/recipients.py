@@ -186,16 +186,12 @@ class Recipients:
         if finding.confidence is Confidence.HONEYPOT:
             self.honeypots.append(address)
             self._log.trapped(address, finding.source or "")
-        refusal = answer(finding)
-        limit = finding.max_size
-        if refusal is None and (self._mail.size or self._mail.smtputf8):
-            refusal = self._house.unmet(finding.domain, self._mail)
-        if refusal is None and limit is not None and (self._mail.size or 0) > limit:
-            refusal = TOO_LARGE
-        elif refusal is None and self._goes_apart(finding):
-            refusal = APART
+        reason = finding.reason or finding.confidence.value
+        refusal = self._refusal(finding)
+        if refusal is None:
+            # MAIL may have been taken for the sake of domains whose mail goes through
+            refusal, reason = self._house.admission.refusal(self._mail.size or 0), "spool"
         if refusal is not None:
-            reason = finding.reason or finding.confidence.value
             self._log.recipient_refused(address, refusal, reason)
             return refusal
         if finding.verdict is Known.SWALLOW or address.lower() in self.taken:
@@ -212,6 +208,18 @@ class Recipients:
         if verdict is None or isinstance(verdict, Reply):
             return self._take(recipient, finding, verdict)
         return self._take_later(recipient, finding, verdict)
+
+    def _refusal(self, finding: Finding) -> Reply | None:
+        """What speaks against a recipient by itself, or in this transaction."""
+        refusal = answer(finding)
+        limit = finding.max_size
+        if refusal is None and (self._mail.size or self._mail.smtputf8):
+            refusal = self._house.unmet(finding.domain, self._mail)
+        if refusal is None and limit is not None and (self._mail.size or 0) > limit:
+            return TOO_LARGE
+        if refusal is None and self._goes_apart(finding):
+            return APART
+        return refusal
 
     async def _take_later(
         self, recipient: Recipient, finding: Finding, verdict: Awaitable[Reply | None]

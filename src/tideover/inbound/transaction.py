@@ -64,8 +64,9 @@ class Transaction:
         self.to = Recipients(house, client, mail, self.queue_id, self._policy, self._log, trapped)
 
     def check_sender(self) -> Reply | None:
-        """Whether mail can be taken at all now."""
-        return self._house.admission.refusal(self._mail.size or 0)
+        """Whether mail can be taken at all now. What goes through to a primary needs no room."""
+        refusal = self._house.admission.refusal(self._mail.size or 0)
+        return None if refusal is not None and self._house.may_pass else refusal
 
     async def _start_passing(self, passing: Passing, *, chunking: bool) -> Reply | None:
         self._trace = self.to.received()
