@@ -149,7 +149,7 @@ def test_a_reply_that_contradicts_itself_frees_one_slot_only(monkeypatch):
                 assert isinstance(await site.send(), Gone)
             await settled(peer, 0)
             (pool,) = site.relay._pools.values()
-            assert (pool._entered, pool._slots._value) == (0, 2)
+            assert (pool._places.in_use, pool._places._slots._value) == (0, 2)
 
     run(scenario)
 

@@ -151,7 +151,7 @@ async def check_idle(relay) -> None:
     """No slot is lost: all can be had again."""
     (pool,) = relay._pools.values()
     async with asyncio.timeout(5):
-        while pool._entered:
+        while pool._places.in_use:
             await asyncio.sleep(0.01)
-    assert not pool._taken
-    assert pool._slots._value == 5
+    assert not pool._places.taken
+    assert pool._places._slots._value == 5

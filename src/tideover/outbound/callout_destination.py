@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from tideover.outbound.connection import Connection, ConnectionFailed
+from tideover.outbound.places import Places
 from tideover.outbound.room import Room
 from tideover.outbound.transport import first_of
 from tideover.primary.interface import NextHop
@@ -44,12 +45,11 @@ _STAGGER: Final = 1.0
 class _Kept:
     """A connection that is asked, or waits for the next question."""
 
-    __slots__ = ("connection", "refusals", "timer")
+    __slots__ = ("connection", "refusals")
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.refusals = 0
-        self.timer: asyncio.TimerHandle | None = None
 
     def worn(self) -> bool:
         """Whether it has been asked enough."""
@@ -100,11 +100,8 @@ class Destination:
         self._connect = connect
         self._rate = rate
         self._spawn = spawn
-        self._room = room
-        self._slots = asyncio.Semaphore(most)  # held by each open connection that is not idle
+        self._places = Places(most, room, spawn)
         self._asking = 0
-        self._idle: list[_Kept] = []
-        self._retired = False
         self._loop = asyncio.get_running_loop()
 
     async def ask(
@@ -159,13 +156,11 @@ class Destination:
         """Whether nothing is lost when it is forgotten."""
         self._forget_old()
         left_alone = self._loop.time() < max(self.past.not_before, self.past.refused_until)
-        return not (self._asking or self._idle or self.past.asked or left_alone)
+        return not (self._asking or self._places.waiting or self.past.asked or left_alone)
 
     def retire(self) -> None:
         """End all connections, those in use after their question."""
-        self._retired = True
-        for kept in self._idle[:]:
-            self._end_idle(kept)
+        self._places.retire()
 
     # When
 
@@ -195,27 +190,28 @@ class Destination:
         return verdict
 
     async def _take(self, hops: tuple[NextHop, ...]) -> _Kept:
-        """A connection of one's own, with a slot, until it is put back."""
-        await self._slots.acquire()
-        try:
-            await self._room.in_use.acquire()
-        except BaseException:
-            self._slots.release()
-            raise
+        """A connection of one's own, with a place, until it is put back."""
+        await self._places.enter()
         try:
             self._check_pause()  # others may have failed while this one waited
-            while self._idle:
-                kept = self._idle[-1]
-                self._take_out(kept)
-                if not kept.connection.usable():
-                    continue
-                if kept.connection.hop in hops:
-                    return kept
-                self._spawn(kept.connection.quit())  # a host that is no next hop any more
-            return _Kept(await self._open(hops))
+            mine = self._kept(hops) or _Kept(await self._open(hops))
         except BaseException:
-            self._release()
+            self._places.leave()
             raise
+        self._places.taken.add(mine)
+        return mine
+
+    def _kept(self, hops: tuple[NextHop, ...]) -> _Kept | None:
+        """The latest that waits and is well."""
+        while self._places.waiting:
+            kept = next(reversed(self._places.waiting))
+            self._places.take_out(kept)
+            if not kept.connection.usable():
+                continue
+            if kept.connection.hop in hops:
+                return kept
+            self._spawn(kept.connection.quit())  # a host that is no next hop any more
+        return None
 
     async def _open(self, hops: tuple[NextHop, ...]) -> Connection:
         try:
@@ -227,35 +223,5 @@ class Destination:
             raise
 
     def _put_back(self, kept: _Kept) -> None:
-        if not kept.connection.usable():
-            kept.connection.abort("given up")
-            self._release()
-        elif self._retired or kept.worn():
-            self._spawn(self._end(kept))
-        else:
-            kept.timer = self._loop.call_later(IDLE, self._end_idle, kept)
-            self._idle.append(kept)
-            self._release()
-            self._room.keep(kept, self._end_idle)
-
-    def _release(self) -> None:
-        self._room.in_use.release()
-        self._slots.release()
-
-    def _take_out(self, kept: _Kept) -> None:
-        """It does not wait any more."""
-        if kept.timer is not None:
-            kept.timer.cancel()
-        self._idle.remove(kept)
-        self._room.idle.pop(kept, None)
-
-    def _end_idle(self, kept: _Kept) -> None:
-        self._take_out(kept)
-        self._spawn(kept.connection.quit())
-
-    async def _end(self, kept: _Kept) -> None:
-        """Say goodbye on one that was in use; it holds its slot until then."""
-        try:
-            await kept.connection.quit()
-        finally:
-            self._release()
+        if self._places.put_back(kept):
+            self._places.keep(kept, IDLE, self._places.end)

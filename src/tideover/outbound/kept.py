@@ -1,6 +1,5 @@
 """A connection that is kept from one transaction to the next, and how many may be kept in all."""
 
-import asyncio
 import math
 from typing import Final
 
@@ -23,8 +22,7 @@ IDLE_IN_ALL: Final = 300
 class Kept:
     """A connection in use, or waiting. `offered`: by the host to us, before it knew of a client."""
 
-    __slots__ = ("connection", "hop", "host", "offered", "refusals", "since", "timer",
-                 "transactions")  # fmt: skip
+    __slots__ = ("connection", "hop", "host", "offered", "refusals", "since", "transactions")
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
@@ -34,7 +32,6 @@ class Kept:
         self.transactions = 0
         self.refusals = 0
         self.since = math.inf  # when it began to wait, by the loop's clock
-        self.timer: asyncio.TimerHandle | None = None
 
     @property
     def waited(self) -> bool:

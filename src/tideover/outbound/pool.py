@@ -21,6 +21,7 @@ from typing import Any, Final
 from tideover.message.envelope import Client
 from tideover.outbound.connection import Connection, ConnectionFailed, host_text
 from tideover.outbound.kept import Kept
+from tideover.outbound.places import Places
 from tideover.outbound.room import Room
 from tideover.outbound.transport import first_of
 from tideover.primary.choice import shuffled
@@ -88,19 +89,14 @@ class Pool:
         self._idle_time = idle_time
         self._patience = patience
         self._evidence = evidence
-        self._room = room
         self._spawn = spawn
         self._chance = chance
         self._most = most
-        self._slots = asyncio.Semaphore(most)  # held by each connection that does not wait
-        self._entered = 0
-        self._taken: set[Kept] = set()
-        self._waiting: list[Kept] = []
+        self._places = Places(most, room, spawn)
         self._passed_over: dict[NextHop, float] = {}
         self._one_client = False  # a connection speaks for one client only
         self._spares = 1  # to be had ready then
         self._preparing = 0
-        self._retired = False
         self._loop = asyncio.get_running_loop()
 
     # What transactions ask
@@ -112,7 +108,11 @@ class Pool:
             Full: none is free, and no other may be made.
             ConnectionFailed: there is none to be had.
         """
-        await self._enter()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self._places.enter()
+        except TimeoutError:
+            raise Full from None
         kept = await self._own(hops, client)
         if self._one_client:
             self._prepare(hops, missed=not kept.waited)
@@ -121,19 +121,13 @@ class Pool:
     async def renew(self, kept: Kept, hops: tuple[NextHop, ...]) -> Kept:
         """A new connection in the place of one that has gone stale. Raises as `take` does."""
         kept.connection.abort("gone stale")
-        self._taken.discard(kept)
+        self._places.taken.discard(kept)
         self._doubt(kept.hop)
         return await self._own(hops, None)
 
     def put_back(self, kept: Kept) -> None:
         """Nothing is open on it: the next transaction may have it."""
-        if not kept.connection.usable():
-            self.drop(kept, "given up")
-        elif self._retired or kept.worn():
-            self._spawn(self._end(kept))
-        else:
-            self._taken.discard(kept)
-            self._leave()
+        if self._places.put_back(kept):
             self._keep(kept)
 
     def reset(self, kept: Kept) -> None:
@@ -145,10 +139,7 @@ class Pool:
 
     def drop(self, kept: Kept, text: str) -> None:
         """It is of no more use."""
-        kept.connection.abort(text)
-        if kept in self._taken:
-            self._taken.discard(kept)
-            self._leave()
+        self._places.drop(kept, text)
 
     def reached(self, kept: Kept) -> None:
         """A connection that waited still gives service."""
@@ -156,7 +147,7 @@ class Pool:
 
     def failed(self, hop: NextHop, reason: str) -> None:
         """A host gave no service: others go first for a while, and what is kept is doubted."""
-        if self._retired:
+        if self._places.retired:
             return
         self._passed_over[hop] = self._loop.time() + PASS_OVER
         self._doubt(hop)
@@ -166,38 +157,16 @@ class Pool:
 
     def quiet(self) -> bool:
         """Whether nothing is lost when it is forgotten."""
-        return not (self._waiting or self._entered)
+        return not (self._places.waiting or self._places.in_use)
 
     def retire(self) -> None:
         """End all connections, those in use after their transaction."""
-        self._retired = True
-        for kept in self._waiting[:]:
-            self._end_idle(kept)
+        self._places.retire()
 
     def abort(self, text: str) -> None:
         """Drop all connections that are in use; their transactions learn of it by themselves."""
-        for kept in list(self._taken):
+        for kept in list(self._places.taken):
             kept.connection.abort(text)
-
-    # Slots
-
-    async def _enter(self) -> None:
-        try:
-            async with asyncio.timeout(PATIENCE):
-                await self._slots.acquire()
-                try:
-                    await self._room.in_use.acquire()
-                except BaseException:
-                    self._slots.release()
-                    raise
-        except TimeoutError:
-            raise Full from None
-        self._entered += 1
-
-    def _leave(self) -> None:
-        self._entered -= 1
-        self._room.in_use.release()
-        self._slots.release()
 
     # Connections
 
@@ -208,13 +177,13 @@ class Pool:
         try:
             mine = await self._kept(hops, client) if client is not None else None
             if mine is None:
-                if self._waiting and self._entered + len(self._waiting) > self._most:
-                    self._end_idle(self._waiting[0])
+                if self._places.waiting and self._left() < 0:
+                    self._places.end(next(iter(self._places.waiting)))
                 mine = Kept(await self._open(hops))
         except BaseException:
-            self._leave()
+            self._places.leave()
             raise
-        self._taken.add(mine)
+        self._places.taken.add(mine)
         return mine
 
     def _well(self, hops: tuple[NextHop, ...]) -> tuple[NextHop, ...]:
@@ -229,7 +198,7 @@ class Pool:
         """One that waits and is well."""
         best = min(hop.preference for hop in self._well(hops))
         while (kept := self._fitting(client)) is not None:
-            self._take_out(kept)
+            self._places.take_out(kept)
             if not kept.connection.usable():
                 continue  # the server has closed it
             if kept.hop not in hops or kept.hop.preference > best:
@@ -240,7 +209,7 @@ class Pool:
 
     def _fitting(self, client: Client) -> Kept | None:
         """The latest that may speak for a client; rather one that does so already."""
-        fit = [kept for kept in reversed(self._waiting) if kept.connection.may_tell(client)]
+        fit = [kept for kept in reversed(self._places.waiting) if kept.connection.may_tell(client)]
         return next((kept for kept in fit if kept.connection.told), fit[0] if fit else None)
 
     async def _alive(self, kept: Kept) -> bool:
@@ -251,8 +220,8 @@ class Pool:
         except ConnectionFailed:
             pass
         except TimeoutError:  # the host has fallen silent, and so have all connections to it
-            for other in [one for one in self._waiting if one.hop == kept.hop]:
-                self._take_out(other)
+            for other in [one for one in self._places.waiting if one.hop == kept.hop]:
+                self._places.take_out(other)
                 other.connection.abort("gone stale")
         except BaseException:
             kept.connection.abort("given up")
@@ -295,11 +264,11 @@ class Pool:
 
     def _serves(self, hop: NextHop) -> bool:
         """Whether a host has other connections of ours that it let in."""
-        return any(kept.hop == hop for kept in (*self._taken, *self._waiting))
+        return any(kept.hop == hop for kept in (*self._places.taken, *self._places.waiting))
 
     def _doubt(self, hop: NextHop) -> None:
         """What waits on connections to this host is asked before it is used."""
-        for kept in self._waiting:
+        for kept in self._places.waiting:
             if kept.hop == hop:
                 kept.since = -math.inf
 
@@ -309,26 +278,23 @@ class Pool:
         if connection.told == Command.XCLIENT.name and not connection.xclient_again:
             self._one_client = True
             idle_time = min(idle_time, SAME_CLIENT)
-            held = [one for one in self._waiting if one.connection.told]
+            held = [one for one in self._places.waiting if one.connection.told]
             if len(held) >= HELD:
-                self._end_idle(held[0])
+                self._places.end(held[0])
         kept.since = self._loop.time()
-        kept.timer = self._loop.call_later(idle_time, self._expired, kept)
-        self._waiting.append(kept)
-        self._room.keep(kept, self._end_idle)
+        self._places.keep(kept, idle_time, self._expired)
 
     def _expired(self, kept: Kept) -> None:
         if not kept.connection.told:
             self._spares = max(1, self._spares - 1)
-        self._end_idle(kept)
+        self._places.end(kept)
 
     def _prepare(self, hops: tuple[NextHop, ...], *, missed: bool) -> None:
         """Open connections ahead. `missed`: there was none ready."""
         if missed:
             self._spares = min(SPARES, self._spares + 1)
-        ready = sum(not kept.connection.told for kept in self._waiting) + self._preparing
-        room = self._most - self._entered - len(self._waiting) - self._preparing
-        for _ in range(min(self._spares - ready, room)):
+        ready = sum(not kept.connection.told for kept in self._places.waiting) + self._preparing
+        for _ in range(min(self._spares - ready, self._left() - self._preparing)):
             self._preparing += 1
             self._spawn(self._open_ahead(hops))
 
@@ -340,26 +306,12 @@ class Pool:
         finally:
             self._preparing -= 1
         self._keep(Kept(connection))
-        if self._retired:
+        if self._places.retired:
             self.retire()
 
-    def _take_out(self, kept: Kept) -> None:
-        """It does not wait any more."""
-        if kept.timer is not None:
-            kept.timer.cancel()
-        self._waiting.remove(kept)
-        self._room.idle.pop(kept, None)
-
-    def _end_idle(self, kept: Kept) -> None:
-        self._take_out(kept)
-        self._spawn(kept.connection.quit())
-
-    async def _end(self, kept: Kept) -> None:
-        """Say goodbye on one that was in use; it holds its slot until then."""
-        try:
-            await kept.connection.quit()
-        finally:
-            self.drop(kept, "closed by us")
+    def _left(self) -> int:
+        """Connections that may be opened yet, until some that wait have to end for others."""
+        return self._most - self._places.in_use - len(self._places.waiting)
 
     async def _reset(self, kept: Kept) -> None:
         """Nothing may stay open for the next transaction to run into."""

@@ -39,14 +39,13 @@ Invariants:
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from tideover.smtp.capabilities import Capabilities
-from tideover.smtp.client_body import BodyEncoder, Framing
-from tideover.smtp.client_commands import envelope_commands
+from tideover.smtp.client_body import Framing
 from tideover.smtp.client_hello import Fail, Introduction, Say
 from tideover.smtp.client_talk import BY_HAND, Line, Talk
-from tideover.smtp.client_transaction import Transaction
+from tideover.smtp.client_transaction import RSET, Step, Transaction
 from tideover.smtp.client_values import (
     ClientEvent,
     Command,
@@ -56,13 +55,10 @@ from tideover.smtp.client_values import (
     Replied,
     SendBody,
     SessionEnded,
-    Taken,
 )
 from tideover.smtp.replies import Reply
 from tideover.smtp.reply_parser import ReplyParser
 
-_DATA = (Command.DATA, b"DATA\r\n")
-_RSET = (Command.RSET, b"RSET\r\n")
 _SEND_BODY = SendBody()
 
 _CLOSES = "the server closes the connection"
@@ -204,7 +200,7 @@ class ClientSession:
             raise ValueError("no recipients")
         bdat = not mail.whole_lines and self.capabilities.chunking
         transaction = Transaction(mail, Framing.BDAT if bdat else Framing.DATA)
-        self._open(transaction, [*preface, *envelope_commands(mail, self.capabilities)])
+        self._open(transaction, preface)
 
     def inquire(self, mail: Mail) -> None:
         """Ask whether mail for one recipient would be taken: MAIL, RCPT, RSET, and no message.
@@ -219,7 +215,7 @@ class ClientSession:
             raise WrongOrder("MAIL now")
         (_,) = mail.recipients
         transaction = Transaction(mail, Framing.DATA, inquiry=True)
-        self._open(transaction, envelope_commands(mail, self.capabilities))
+        self._open(transaction)
 
     def send_body(self, data: bytes, *, last: bool = False) -> None:
         """The next piece of the body, after `SendBody`; with `last` the end of data follows it.
@@ -289,10 +285,12 @@ class ClientSession:
         command = self._expected.popleft()
         if reply.code == 421 and command is not Command.QUIT:
             self._shutting_down(command, reply)
-        elif self._transaction is None and self._talk.under_way:
+        elif self._transaction is not None:
+            self._on_transaction(self._transaction, command, reply)
+        elif self._talk.under_way:
             self._on_talk(command, reply)
-        elif (handler := _HANDLERS.get(command)) is not None:
-            handler(self, reply)
+        elif command is Command.QUIT:
+            self._end("quit", reply, expected=True)
         else:
             self._on_introduction(command, reply)
 
@@ -325,103 +323,23 @@ class ClientSession:
         self._events.append(Replied(command, reply))
         self._send_group()
 
-    def _on_xforward(self, reply: Reply) -> None:
-        if reply.code // 100 == 3:
-            self._end("unexpected reply to XFORWARD", reply)
-        else:
-            self._events.append(Replied(Command.XFORWARD, reply))
-            self._send_next()
-
-    def _on_mail(self, reply: Reply) -> None:
-        transaction = self._under_way()
-        if reply.code // 100 == 2:
-            transaction.opened = True
-            self._send_next()
-        elif reply.code >= 400:
-            transaction.settle(Declined(reply, Command.MAIL))
-            self._waiting.clear()
-            if not self._expected:
-                self._finish(transaction)
-        else:
-            self._end("unexpected reply to MAIL", reply)
-
-    def _on_rcpt(self, reply: Reply) -> None:
-        transaction = self._under_way()
-        if reply.code // 100 == 3:
-            self._end("unexpected reply to RCPT", reply)
+    def _on_transaction(self, transaction: Transaction, command: Command, reply: Reply) -> None:
+        step = transaction.on_reply(command, reply, awaiting=bool(self._expected))
+        if isinstance(step, SessionEnded):
+            self._end(step.text, step.reply)
             return
-        transaction.note_recipient(reply)
-        if transaction.answered == len(transaction.verdicts):
-            self._recipients_answered(transaction)
+        if command is Command.XFORWARD:
+            self._events.append(Replied(command, reply))
+        if step is Step.GO_ON:
+            self._send_next()
+        elif step is Step.BODY:
+            self._expected.append(Command.BODY)
+            self._events.append(_SEND_BODY)
+        elif step is Step.NO_BODY:
+            self._send(Command.BODY, b".\r\n")
         else:
-            self._send_next()
-
-    def _recipients_answered(self, transaction: Transaction) -> None:
-        if transaction.accepted and not transaction.opened:
-            # To go on would send a message, be it an empty one, for a MAIL that was refused.
-            self._end("RCPT accepted after MAIL was refused")
-        elif self._expected:
-            return  # DATA, or an inquiry's RSET, is on its way already
-        elif transaction.inquiry:
-            self._send_next()
-        elif not transaction.accepted:
             self._waiting.clear()
             self._finish(transaction)
-        elif transaction.framing is Framing.BDAT:
-            self._ask_for_body(transaction)
-        else:
-            self._send_next()
-
-    def _on_data(self, reply: Reply) -> None:
-        transaction = self._under_way()
-        if reply.code == 354:
-            if transaction.accepted:
-                self._ask_for_body(transaction)
-            else:  # RFC 2920 §3.1: a lone dot; whatever the server makes of it, nobody gets it
-                transaction.body_sent = True
-                self._send(Command.BODY, b".\r\n")
-        elif reply.code >= 400:
-            transaction.settle(Declined(reply, Command.DATA))
-            self._finish(transaction)
-        else:
-            self._end("unexpected reply to DATA", reply)
-
-    def _ask_for_body(self, transaction: Transaction) -> None:
-        transaction.body = BodyEncoder(transaction.framing, transaction.mail.size)
-        self._expected.append(Command.BODY)
-        self._events.append(_SEND_BODY)
-
-    def _on_body(self, reply: Reply) -> None:
-        transaction = self._under_way()
-        if reply.code >= 400:
-            transaction.settle(Declined(reply, Command.BODY))
-            if not transaction.body_sent:  # there is no way to stop short but to hang up
-                self._end("refused before the end of the body", reply)
-                return
-        elif reply.code >= 300 or not transaction.body_sent:
-            self._end("unexpected reply to the body", reply)
-            return
-        else:
-            transaction.settle(Taken(reply))
-        transaction.opened = False  # the end of data has closed it on the server's side too
-        self._finish(transaction)
-
-    def _on_rset(self, reply: Reply) -> None:
-        transaction = self._transaction
-        if reply.code // 100 != 2:
-            self._end("RSET refused", reply)
-        elif (
-            transaction is not None
-            and transaction.inquiry
-            and not (self._waiting or self._expected)
-        ):
-            transaction.opened = False
-            self._finish(transaction)
-        else:
-            self._send_next()
-
-    def _on_quit(self, reply: Reply) -> None:
-        self._end("quit", reply, expected=True)
 
     # Ends
 
@@ -449,24 +367,16 @@ class ClientSession:
         self._events = []
         return self._events
 
-    def _under_way(self) -> Transaction:
-        if self._transaction is None:  # can't be: the queue holds its commands only while it is
-            raise WrongOrder("reply without a transaction")
-        return self._transaction
-
     def _send(self, command: Command, line: bytes) -> None:
         self._expected.append(command)
         self._out.append(line)
 
-    def _open(self, transaction: Transaction, commands: list[Line]) -> None:
+    def _open(self, transaction: Transaction, preface: Sequence[Line] = ()) -> None:
         """Send a transaction's commands: in one piece, or one by one without PIPELINING."""
+        commands = [*preface, *transaction.commands(self.capabilities)]
         if self._talk.opened:
-            commands.insert(0, _RSET)
+            commands.insert(0, RSET)
             self._talk.opened = False
-        if transaction.inquiry:
-            commands.append(_RSET)
-        elif transaction.framing is Framing.DATA:
-            commands.append(_DATA)
         self._transaction = transaction
         if self.capabilities.pipelining:
             for command, line in commands:
@@ -484,14 +394,3 @@ class ClientSession:
         """Without PIPELINING: the next command of the transaction. With it all are sent."""
         if self._waiting:
             self._send(*self._waiting.popleft())
-
-
-_HANDLERS: dict[Command, Callable[[ClientSession, Reply], None]] = {
-    Command.MAIL: ClientSession._on_mail,  # noqa: SLF001
-    Command.RCPT: ClientSession._on_rcpt,  # noqa: SLF001
-    Command.DATA: ClientSession._on_data,  # noqa: SLF001
-    Command.BODY: ClientSession._on_body,  # noqa: SLF001
-    Command.RSET: ClientSession._on_rset,  # noqa: SLF001
-    Command.QUIT: ClientSession._on_quit,  # noqa: SLF001
-    Command.XFORWARD: ClientSession._on_xforward,  # noqa: SLF001
-}

@@ -1,17 +1,40 @@
-"""One message under way on the client's side: what each recipient was told so far."""
+"""One message under way on the client's side: its commands, and what follows from each reply.
 
+Part of `ClientSession`, which does what is said here.
+"""
+
+from enum import Enum, auto
+from typing import Final
+
+from tideover.smtp.capabilities import Capabilities
 from tideover.smtp.client_body import BodyEncoder, Framing
+from tideover.smtp.client_commands import envelope_commands
+from tideover.smtp.client_talk import Line
 from tideover.smtp.client_values import (
     Command,
     Declined,
     InquiryEnded,
     Mail,
     Postponed,
+    SessionEnded,
+    Taken,
     TransactionEnded,
     Verdict,
     Welcome,
 )
 from tideover.smtp.replies import Reply
+
+RSET: Final = (Command.RSET, b"RSET\r\n")
+_DATA: Final = (Command.DATA, b"DATA\r\n")
+
+
+class Step(Enum):
+    """What follows from a reply."""
+
+    GO_ON = auto()  # the next command, where they are sent one by one; else the next reply
+    BODY = auto()  # the owner's turn
+    NO_BODY = auto()  # RFC 2920 §3.1: a lone dot; whatever the server makes of it, nobody gets it
+    END = auto()  # of the transaction, whatever has not been sent
 
 
 class Transaction:
@@ -32,12 +55,76 @@ class Transaction:
         self.body: BodyEncoder | None = None  # from the server's go-ahead on
         self.body_sent = False
 
+    def commands(self, offered: Capabilities) -> list[Line]:
+        """All up to the body, or to an inquiry's end.
+
+        Raises:
+            ValueError: an address would break out of its command line.
+        """
+        lines = envelope_commands(self.mail, offered)
+        if self.inquiry:
+            lines.append(RSET)
+        elif self.framing is Framing.DATA:
+            lines.append(_DATA)
+        return lines
+
     def settle(self, verdict: Verdict) -> None:
         """Give every recipient that has no verdict yet this one."""
         self.verdicts = [old or verdict for old in self.verdicts]
 
-    def note_recipient(self, reply: Reply) -> None:
-        """The answer to the next RCPT, a 2xx, 4xx or 5xx."""
+    def on_reply(self, command: Command, reply: Reply, *, awaiting: bool) -> Step | SessionEnded:
+        """What follows from a reply that is not 421: the next step, or the session's end.
+
+        `awaiting`: commands after this one wait for their replies.
+        """
+        if command is Command.RCPT:
+            return self._on_rcpt(reply, awaiting=awaiting)
+        if command is Command.MAIL:
+            return self._on_mail(reply, awaiting=awaiting)
+        if command is Command.DATA:
+            return self._on_data(reply)
+        if command is Command.BODY:
+            return self._on_body(reply)
+        if command is Command.RSET:
+            return self._on_rset(reply)
+        if reply.code // 100 == 3:
+            return SessionEnded("unexpected reply to XFORWARD", reply)
+        return Step.GO_ON  # the mail goes whatever else the server says to XFORWARD
+
+    def end(self) -> TransactionEnded | InquiryEnded:
+        """What is told. No recipient is left without verdict now, but one that is welcome."""
+        if self.welcome is not None:
+            return InquiryEnded(Welcome(self.welcome))
+        verdicts = tuple(verdict for verdict in self.verdicts if verdict is not None)
+        return InquiryEnded(verdicts[0]) if self.inquiry else TransactionEnded(verdicts)
+
+    # Replies
+
+    def _on_mail(self, reply: Reply, *, awaiting: bool) -> Step | SessionEnded:
+        if reply.code // 100 == 2:
+            self.opened = True
+            return Step.GO_ON
+        if reply.code < 400:
+            return SessionEnded("unexpected reply to MAIL", reply)
+        self.settle(Declined(reply, Command.MAIL))
+        return Step.GO_ON if awaiting else Step.END
+
+    def _on_rcpt(self, reply: Reply, *, awaiting: bool) -> Step | SessionEnded:
+        if reply.code // 100 == 3:
+            return SessionEnded("unexpected reply to RCPT", reply)
+        self._note_recipient(reply)
+        if self.answered < len(self.verdicts):
+            return Step.GO_ON
+        if self.accepted and not self.opened:
+            # To go on would send a message, be it an empty one, for a MAIL that was refused.
+            return SessionEnded("RCPT accepted after MAIL was refused")
+        if awaiting or self.inquiry:
+            return Step.GO_ON  # DATA, or an inquiry's RSET, is next or on its way already
+        if not self.accepted:
+            return Step.END
+        return self._ask_for_body() if self.framing is Framing.BDAT else Step.GO_ON
+
+    def _note_recipient(self, reply: Reply) -> None:
         went_well = reply.code // 100 == 2
         if went_well:
             self.accepted += 1
@@ -47,12 +134,40 @@ class Transaction:
             self.verdicts[self.answered] = rcpt_verdict(reply, self.accepted)
         self.answered += 1
 
-    def end(self) -> TransactionEnded | InquiryEnded:
-        """What is told. No recipient is left without verdict now, but one that is welcome."""
-        if self.welcome is not None:
-            return InquiryEnded(Welcome(self.welcome))
-        verdicts = tuple(verdict for verdict in self.verdicts if verdict is not None)
-        return InquiryEnded(verdicts[0]) if self.inquiry else TransactionEnded(verdicts)
+    def _on_data(self, reply: Reply) -> Step | SessionEnded:
+        if reply.code == 354:
+            if self.accepted:
+                return self._ask_for_body()
+            self.body_sent = True
+            return Step.NO_BODY
+        if reply.code < 400:
+            return SessionEnded("unexpected reply to DATA", reply)
+        self.settle(Declined(reply, Command.DATA))
+        return Step.END
+
+    def _ask_for_body(self) -> Step:
+        self.body = BodyEncoder(self.framing, self.mail.size)
+        return Step.BODY
+
+    def _on_body(self, reply: Reply) -> Step | SessionEnded:
+        if reply.code >= 400:
+            self.settle(Declined(reply, Command.BODY))
+            if not self.body_sent:  # there is no way to stop short but to hang up
+                return SessionEnded("refused before the end of the body", reply)
+        elif reply.code >= 300 or not self.body_sent:
+            return SessionEnded("unexpected reply to the body", reply)
+        else:
+            self.settle(Taken(reply))
+        self.opened = False  # the end of data has closed it on the server's side too
+        return Step.END
+
+    def _on_rset(self, reply: Reply) -> Step | SessionEnded:
+        if reply.code // 100 != 2:
+            return SessionEnded("RSET refused", reply)
+        if not (self.inquiry and self.answered):
+            return Step.GO_ON  # it was for what was open before
+        self.opened = False
+        return Step.END
 
 
 def rcpt_verdict(reply: Reply, accepted: int) -> Verdict:
