@@ -22,8 +22,9 @@ By hand, for one who passes on what somebody else says (see `client_talk`)::
     send_octets(…)     ->  Replied to the end of data; then `ready` again
 
 How replies find their commands: every command sent puts its `Command` on a queue; each reply
-answers the oldest. With PIPELINING (RFC 2920) MAIL, all RCPTs and DATA leave in one piece; without
-it each waits for the reply to the one before. All else is the same for both.
+answers the oldest. What follows from it is said in `client_hello`, `client_transaction` and
+`client_talk`. With PIPELINING (RFC 2920) MAIL, all RCPTs and DATA leave in one piece; without it
+each waits for the reply to the one before. All else is the same for both.
 
 DATA is the default and BDAT is used only where DATA can't express the message (its last line lacks
 CRLF): with DATA a refusal of all recipients is known before any of the body is sent, and the body
@@ -42,7 +43,6 @@ from collections import deque
 from collections.abc import Sequence
 
 from tideover.smtp.capabilities import Capabilities
-from tideover.smtp.client_body import Framing
 from tideover.smtp.client_hello import Fail, Introduction, Say
 from tideover.smtp.client_talk import BY_HAND, Line, Talk
 from tideover.smtp.client_transaction import RSET, Step, Transaction
@@ -198,9 +198,7 @@ class ClientSession:
             raise WrongOrder("MAIL now")
         if not mail.recipients:
             raise ValueError("no recipients")
-        bdat = not mail.whole_lines and self.capabilities.chunking
-        transaction = Transaction(mail, Framing.BDAT if bdat else Framing.DATA)
-        self._open(transaction, preface)
+        self._open(Transaction(mail, self.capabilities), preface)
 
     def inquire(self, mail: Mail) -> None:
         """Ask whether mail for one recipient would be taken: MAIL, RCPT, RSET, and no message.
@@ -214,8 +212,7 @@ class ClientSession:
         if not self.ready:
             raise WrongOrder("MAIL now")
         (_,) = mail.recipients
-        transaction = Transaction(mail, Framing.DATA, inquiry=True)
-        self._open(transaction)
+        self._open(Transaction(mail, self.capabilities, inquiry=True))
 
     def send_body(self, data: bytes, *, last: bool = False) -> None:
         """The next piece of the body, after `SendBody`; with `last` the end of data follows it.
@@ -324,22 +321,22 @@ class ClientSession:
         self._send_group()
 
     def _on_transaction(self, transaction: Transaction, command: Command, reply: Reply) -> None:
-        step = transaction.on_reply(command, reply, awaiting=bool(self._expected))
-        if isinstance(step, SessionEnded):
-            self._end(step.text, step.reply)
-            return
-        if command is Command.XFORWARD:
-            self._events.append(Replied(command, reply))
+        step = transaction.on_reply(command, reply)
         if step is Step.GO_ON:
             self._send_next()
         elif step is Step.BODY:
             self._expected.append(Command.BODY)
             self._events.append(_SEND_BODY)
-        elif step is Step.NO_BODY:
-            self._send(Command.BODY, b".\r\n")
-        else:
+        elif step is Step.END:
             self._waiting.clear()
             self._finish(transaction)
+        elif step is Step.NO_BODY:
+            self._send(Command.BODY, b".\r\n")
+        elif isinstance(step, Replied):
+            self._events.append(step)
+            self._send_next()
+        else:
+            self._end(step.text, step.reply)
 
     # Ends
 
@@ -373,7 +370,7 @@ class ClientSession:
 
     def _open(self, transaction: Transaction, preface: Sequence[Line] = ()) -> None:
         """Send a transaction's commands: in one piece, or one by one without PIPELINING."""
-        commands = [*preface, *transaction.commands(self.capabilities)]
+        commands = [*preface, *transaction.commands()]
         if self._talk.opened:
             commands.insert(0, RSET)
             self._talk.opened = False

@@ -3,8 +3,9 @@
 Part of `ClientSession`, which does what is said here.
 """
 
+from collections.abc import Callable, Mapping
 from enum import Enum, auto
-from typing import Final
+from typing import ClassVar, Final
 
 from tideover.smtp.capabilities import Capabilities
 from tideover.smtp.client_body import BodyEncoder, Framing
@@ -16,6 +17,7 @@ from tideover.smtp.client_values import (
     InquiryEnded,
     Mail,
     Postponed,
+    Replied,
     SessionEnded,
     Taken,
     TransactionEnded,
@@ -41,11 +43,13 @@ class Transaction:
     """One message under way: what each recipient was told so far."""
 
     __slots__ = ("accepted", "answered", "body", "body_sent", "framing", "inquiry", "mail",
-                 "opened", "verdicts", "welcome")  # fmt: skip
+                 "offered", "opened", "verdicts", "welcome")  # fmt: skip
 
-    def __init__(self, mail: Mail, framing: Framing, *, inquiry: bool = False) -> None:
+    def __init__(self, mail: Mail, offered: Capabilities, *, inquiry: bool = False) -> None:
         self.mail = mail
-        self.framing = framing
+        self.offered = offered  # by the server
+        bdat = not mail.whole_lines and offered.chunking
+        self.framing = Framing.BDAT if bdat else Framing.DATA
         self.inquiry = inquiry  # ends with RSET instead of DATA
         self.welcome: Reply | None = None  # the 2xx to an inquiry's RCPT
         self.verdicts: list[Verdict | None] = [None] * len(mail.recipients)
@@ -55,13 +59,13 @@ class Transaction:
         self.body: BodyEncoder | None = None  # from the server's go-ahead on
         self.body_sent = False
 
-    def commands(self, offered: Capabilities) -> list[Line]:
+    def commands(self) -> list[Line]:
         """All up to the body, or to an inquiry's end.
 
         Raises:
             ValueError: an address would break out of its command line.
         """
-        lines = envelope_commands(self.mail, offered)
+        lines = envelope_commands(self.mail, self.offered)
         if self.inquiry:
             lines.append(RSET)
         elif self.framing is Framing.DATA:
@@ -72,24 +76,9 @@ class Transaction:
         """Give every recipient that has no verdict yet this one."""
         self.verdicts = [old or verdict for old in self.verdicts]
 
-    def on_reply(self, command: Command, reply: Reply, *, awaiting: bool) -> Step | SessionEnded:
-        """What follows from a reply that is not 421: the next step, or the session's end.
-
-        `awaiting`: commands after this one wait for their replies.
-        """
-        if command is Command.RCPT:
-            return self._on_rcpt(reply, awaiting=awaiting)
-        if command is Command.MAIL:
-            return self._on_mail(reply, awaiting=awaiting)
-        if command is Command.DATA:
-            return self._on_data(reply)
-        if command is Command.BODY:
-            return self._on_body(reply)
-        if command is Command.RSET:
-            return self._on_rset(reply)
-        if reply.code // 100 == 3:
-            return SessionEnded("unexpected reply to XFORWARD", reply)
-        return Step.GO_ON  # the mail goes whatever else the server says to XFORWARD
+    def on_reply(self, command: Command, reply: Reply) -> Step | Replied | SessionEnded:
+        """What follows from a reply that is not 421. After `Replied` it goes on as after GO_ON."""
+        return self._HANDLERS[command](self, reply)
 
     def end(self) -> TransactionEnded | InquiryEnded:
         """What is told. No recipient is left without verdict now, but one that is welcome."""
@@ -100,16 +89,21 @@ class Transaction:
 
     # Replies
 
-    def _on_mail(self, reply: Reply, *, awaiting: bool) -> Step | SessionEnded:
+    def _on_xforward(self, reply: Reply) -> Replied | SessionEnded:
+        if reply.code // 100 == 3:
+            return SessionEnded("unexpected reply to XFORWARD", reply)
+        return Replied(Command.XFORWARD, reply)
+
+    def _on_mail(self, reply: Reply) -> Step | SessionEnded:
         if reply.code // 100 == 2:
             self.opened = True
             return Step.GO_ON
         if reply.code < 400:
             return SessionEnded("unexpected reply to MAIL", reply)
         self.settle(Declined(reply, Command.MAIL))
-        return Step.GO_ON if awaiting else Step.END
+        return Step.GO_ON if self.offered.pipelining else Step.END
 
-    def _on_rcpt(self, reply: Reply, *, awaiting: bool) -> Step | SessionEnded:
+    def _on_rcpt(self, reply: Reply) -> Step | SessionEnded:
         if reply.code // 100 == 3:
             return SessionEnded("unexpected reply to RCPT", reply)
         self._note_recipient(reply)
@@ -118,11 +112,11 @@ class Transaction:
         if self.accepted and not self.opened:
             # To go on would send a message, be it an empty one, for a MAIL that was refused.
             return SessionEnded("RCPT accepted after MAIL was refused")
-        if awaiting or self.inquiry:
-            return Step.GO_ON  # DATA, or an inquiry's RSET, is next or on its way already
-        if not self.accepted:
-            return Step.END
-        return self._ask_for_body() if self.framing is Framing.BDAT else Step.GO_ON
+        if self.inquiry:
+            return Step.GO_ON
+        if self.framing is Framing.DATA and (self.accepted or self.offered.pipelining):
+            return Step.GO_ON  # DATA is next, or on its way already, be there nobody to get it
+        return self._ask_for_body() if self.accepted else Step.END
 
     def _note_recipient(self, reply: Reply) -> None:
         went_well = reply.code // 100 == 2
@@ -164,10 +158,21 @@ class Transaction:
     def _on_rset(self, reply: Reply) -> Step | SessionEnded:
         if reply.code // 100 != 2:
             return SessionEnded("RSET refused", reply)
-        if not (self.inquiry and self.answered):
-            return Step.GO_ON  # it was for what was open before
+        if not self.answered:
+            return Step.GO_ON  # it was for what was open before; an inquiry's own comes last
         self.opened = False
         return Step.END
+
+    _HANDLERS: ClassVar[
+        Mapping[Command, Callable[["Transaction", Reply], Step | Replied | SessionEnded]]
+    ] = {
+        Command.XFORWARD: _on_xforward,
+        Command.RSET: _on_rset,
+        Command.MAIL: _on_mail,
+        Command.RCPT: _on_rcpt,
+        Command.DATA: _on_data,
+        Command.BODY: _on_body,
+    }
 
 
 def rcpt_verdict(reply: Reply, accepted: int) -> Verdict:

@@ -14,6 +14,7 @@ from tideover.smtp.client_values import (
     Mail,
     Postponed,
     Ready,
+    Replied,
     SendBody,
     SessionEnded,
     Taken,
@@ -624,3 +625,43 @@ def test_rcpt_taken_after_mail_was_refused_is_no_welcome():
 def test_an_inquiry_is_about_one_recipient():
     with pytest.raises(ValueError, match="unpack"):
         session().inquire(mail(2))
+
+
+@pytest.mark.parametrize("ehlo", [PIPELINING, ONE_BY_ONE])
+@pytest.mark.parametrize("code", [250, 501])
+def test_mail_goes_whatever_the_server_says_to_what_goes_before_it(ehlo, code):
+    client = session(ehlo)
+    client.begin(mail(), [(Command.XFORWARD, b"XFORWARD NAME=c.example.net\r\n")])
+    assert client.data_to_send().startswith(b"XFORWARD NAME=c.example.net\r\n")
+    events = client.receive_data(b"%d done\r\n" % code)
+    assert events == [Replied(Command.XFORWARD, Reply(code, None, ("done",)))]
+    for answer in (b"250 ok\r\n", b"250 ok\r\n", b"354 go\r\n"):
+        assert not any(isinstance(event, SendBody) for event in events)
+        events = client.receive_data(answer)
+    assert events == [SendBody()]
+
+
+def test_to_what_goes_before_mail_there_is_no_go_ahead():
+    client = session()
+    client.begin(mail(), [(Command.XFORWARD, b"XFORWARD NAME=c.example.net\r\n")])
+    ended, over = client.receive_data(b"354 go\r\n")
+    text = "unexpected reply to XFORWARD"
+    assert ended == TransactionEnded((Lost(text, after_dot=False),))
+    assert over == SessionEnded(text, Reply(354, None, ("go",)))
+
+
+def test_the_last_word_is_none_when_a_recipient_is_accepted_after_mail_was_refused():
+    client = session()
+    client.begin(mail())
+    (*_, over) = client.receive_data(b"550 5.7.1 no\r\n250 ok\r\n")
+    assert over == SessionEnded("RCPT accepted after MAIL was refused")
+
+
+def test_one_by_one_nothing_is_sent_after_mail_was_refused():
+    client = session(ONE_BY_ONE)
+    client.begin(mail())
+    client.data_to_send()
+    (over,) = client.receive_data(b"550 5.7.1 no\r\n")
+    assert over == TransactionEnded((Declined(Reply(550, "5.7.1", ("no",)), Command.MAIL),))
+    assert client.data_to_send() == b""
+    assert client.ready
