@@ -1,4 +1,6 @@
-"""What all tests share: the directory of `wire.py` on the path, and daemons that always end."""
+"""What all tests share: the directory of `wire.py` on the path, and daemons that always end, and
+start soon.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -7,7 +9,11 @@ from typing import Any
 
 import pytest
 
+from pass_rig import AT_ONCE
+from tideover.testing import warm
 from tideover.testing.daemon import Daemon
+
+warm.allow()
 
 
 @pytest.fixture
@@ -25,7 +31,9 @@ def make_daemon(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
 
 @pytest.fixture
 def daemon(make_daemon: Callable[..., Daemon]) -> Daemon:
-    """A running daemon for user@example.com and other@example.com, its primary down."""
-    made = make_daemon(recipients="user\nother\n")
+    """A running daemon for user@example.com and other@example.com, its primary down. Newcomers are
+    greeted at once.
+    """
+    made = make_daemon(recipients="user\nother\n", more=AT_ONCE)
     made.start()
     return made

@@ -105,13 +105,13 @@ def proxy_2(address: str, port: int) -> bytes:
 )
 def test_proxy_protocol_names_the_client(make_daemon: Make, header: bytes, client: str) -> None:
     daemon = make_daemon(smtp='proxy_protocol_from = ["127.0.0.0/8"]')
-    daemon.start()
-    with Wire(daemon.port, preamble=header) as wire:
-        assert wire.greeting.startswith(b"220 ")
-        wire.hello()
-        wire.message(mail(1))
-    assert accepted(daemon)["client"] == client
     with Sink(daemon.primary) as sink:
+        daemon.start()
+        with Wire(daemon.port, preamble=header) as wire:
+            assert wire.greeting.startswith(b"220 ")
+            wire.hello()
+            wire.message(mail(1))
+        assert accepted(daemon)["client"] == client
         (got,) = sink.wait(1, 10)
     assert client.encode() in got.body[: got.body.index(b"From:")]
 

@@ -46,7 +46,13 @@ def spool_file(daemon: Daemon) -> Path:
     return found
 
 
-def test_it_says_that_it_is_ready(daemon: Daemon) -> None:
+@pytest.mark.parametrize(
+    ("cold", "command"), [(True, b"\0tideover\0serve\0"), (False, b"\0tideover.testing.warm\0")]
+)
+def test_it_says_that_it_is_ready(make_daemon: Make, cold: bool, command: bytes) -> None:
+    daemon = make_daemon(cold=cold)
+    daemon.start()
+    assert command in Path(f"/proc/{daemon.running.pid}/cmdline").read_bytes()
     ready = [line for line in daemon.output().splitlines() if " ready on " in line]
     assert len(ready) == 1
     assert str(daemon.port) in ready[0]

@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections.abc import Callable
 
 from tideover.testing.daemon import Daemon
 from tideover.testing.mailgen import mail
@@ -60,12 +61,14 @@ def test_show_gives_the_message_back(daemon: Daemon) -> None:
     assert daemon.run("queue", "show", "nosuchid").returncode == 1
 
 
-def test_a_held_domain_keeps_its_mail(daemon: Daemon) -> None:
+def test_a_held_domain_keeps_its_mail(make_daemon: Callable[..., Daemon]) -> None:
+    daemon = make_daemon(outbound='probe_interval = "200ms"')
+    daemon.start()
     submit(daemon.port, mail(1))
     assert daemon.run("queue", "hold", "--domain", "example.com").returncode == 0
     submit(daemon.port, mail(2))
     with Sink(daemon.primary) as sink:
-        time.sleep(2.5)
+        time.sleep(0.8)  # of which each fourth part is enough to find it up
         assert sink.messages == []
         assert daemon.ask("status")["domains"]["example.com"]["primary"] == "held"
         assert daemon.run("queue", "release", "--domain", "example.com").returncode == 0

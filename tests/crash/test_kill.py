@@ -56,7 +56,7 @@ def test_nothing_acknowledged_is_lost(make_daemon: Callable[..., Daemon]) -> Non
     chance = random.Random(SEED)
     print(f"\n{ROUNDS} kills, TIDEOVER_CRASH_SEED={SEED}", flush=True)
     ledger = Ledger()
-    daemon = make_daemon(more='[log]\nmax_size = "2GiB"')
+    daemon = make_daemon(more='[log]\nmax_size = "2GiB"', cold=True)
     daemon.start()
     for number in range(1, ROUNDS + 1):
         crash_once(daemon, ledger, chance, primary_up=number % 3 != 0)

@@ -1,7 +1,7 @@
 """swaks holds dialogues as other clients would."""
 
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from peers import needs
@@ -13,6 +13,14 @@ pytestmark = [pytest.mark.interop, needs("swaks")]
 _SSL = subprocess.run(["perl", "-MNet::SSLeay", "-e", "1"], capture_output=True, check=False)
 needs_perl_tls = pytest.mark.skipif(_SSL.returncode != 0, reason="Perl has no Net::SSLeay")
 Make = Callable[..., Daemon]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Daemon, Sink]]:
+    """A daemon, and its primary, which is up."""
+    daemon = Daemon(tmp_path_factory.mktemp("swaks"), recipients="user\nother\n")
+    with Sink(daemon.primary) as sink, daemon:
+        yield daemon, sink
 
 
 def swaks(daemon: Daemon, *options: str) -> "subprocess.CompletedProcess[str]":
@@ -38,13 +46,12 @@ def swaks(daemon: Daemon, *options: str) -> "subprocess.CompletedProcess[str]":
     ],
     ids=lambda options: " ".join(options)[:30],
 )
-def test_swaks_is_served(make_daemon: Make, options: tuple[str, ...]) -> None:
-    daemon = make_daemon(recipients="user\nother\n")
-    daemon.start()
+def test_swaks_is_served(home: tuple[Daemon, Sink], options: tuple[str, ...]) -> None:
+    daemon, sink = home
+    before = len(sink.messages)
     done = swaks(daemon, *options)
     assert done.returncode == 0, done.stdout + done.stderr
-    with Sink(daemon.primary) as sink:
-        sink.wait(1, 10)
+    sink.wait(before + 1, 10)
 
 
 def test_swaks_through_a_proxy(make_daemon: Make) -> None:
@@ -72,9 +79,7 @@ def test_swaks_through_a_proxy(make_daemon: Make) -> None:
     ],
     ids=["unknown", "foreign", "auth"],
 )
-def test_swaks_is_refused(make_daemon: Make, options: tuple[str, ...], answer: str) -> None:
-    daemon = make_daemon()
-    daemon.start()
-    done = swaks(daemon, *options)
+def test_swaks_is_refused(home: tuple[Daemon, Sink], options: tuple[str, ...], answer: str) -> None:
+    done = swaks(home[0], *options)
     assert done.returncode != 0
     assert answer in done.stdout

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
 import uvloop
 
 from tideover.config.model import Config, Domain
@@ -17,7 +18,14 @@ from tideover.policy.memory import NAME, Memory
 from tideover.primary.interface import PrimaryState
 from tideover.primary.standing import Standing
 from tideover.testing.ports import free_port
+from tideover.trap import holding, role
 from tideover.trap.role import TrapRole
+
+STEP = 0.05
+"""Seconds between its looks at what is known of the better hosts."""
+
+TICK = 0.01
+"""Seconds between its looks at whose reply is due."""
 
 DOMAINS = ("example.com", "example.org")
 
@@ -132,4 +140,7 @@ def run(directory: Path, test: Callable[[Rig], Awaitable[None]], **settings: obj
             await memory.close()
         return rig
 
-    return uvloop.run(main())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(role, "_STEP", STEP)
+        patch.setattr(holding, "_TICK", TICK)
+        return uvloop.run(main())

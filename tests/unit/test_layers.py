@@ -127,7 +127,8 @@ def test_an_init_file_holds_no_code() -> None:
 
 def test_nothing_reaches_up_to_the_composition_root() -> None:
     users = {name_of(p) for p in modules() if any(i == "tideover.app" for i in imports(p))}
-    assert {user for user in users if not user.startswith("cli/")} == set()
+    # besides the command line only what forks it, with its imports made, for tests
+    assert {user for user in users if not user.startswith("cli/")} == {"testing/warm.py"}
 
 
 def test_the_layers_hold() -> None:

@@ -19,8 +19,10 @@ from typing import IO, Any, Self
 
 import tideover
 from tideover.config.values import Endpoint
+from tideover.testing import warm
 from tideover.testing.dns import DnsServer
 from tideover.testing.ports import free_port
+from tideover.testing.warm import WarmProcess
 
 READY_TIMEOUT = 30.0
 STOP_TIMEOUT = 20.0
@@ -51,6 +53,9 @@ class Daemon:
     `recipients` is the text of the list of recipients, `sources` what the domain names instead of
     that file (which stays, as "recipients" beside the configuration). `top`, `smtp`, `outbound`,
     `domain` and `more` are TOML lines put into the section of that name (`more`: at the end).
+
+    Where tests allow it, its process is a fork that need not import anything (see `warm`); with
+    `cold`, or an `environment` of its own, it never is.
     """
 
     def __init__(
@@ -65,8 +70,10 @@ class Daemon:
         outbound: str = "",
         domain: str = "",
         more: str = "",
+        cold: bool = False,
     ) -> None:
         self.directory = directory
+        self.cold = cold
         self.data_dir = directory / "data"
         self.config = directory / "tideover.toml"
         self.recipients = directory / "recipients"
@@ -76,7 +83,7 @@ class Daemon:
         self.environment: dict[str, str] = {}
         self.sections = {"top": top, "smtp": smtp, "outbound": outbound, "domain": domain,
                          "more": more}  # fmt: skip
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | WarmProcess | None = None
         self._open: list[IO[bytes]] = []
         directory.mkdir(parents=True, exist_ok=True)
         self.recipients.write_text(recipients)
@@ -130,15 +137,19 @@ class Daemon:
         """
         if self.process is not None:
             raise ValueError("it is running")
+        arguments = ("serve", "--config", str(self.config))
         with ExitStack() as stack:
             out = stack.enter_context((self.directory / "stdout").open("ab"))
             err = stack.enter_context((self.directory / "stderr").open("ab"))
             self._from = (out.tell(), err.tell())
-            self.process = subprocess.Popen(
-                [*_COMMAND, "serve", "--config", str(self.config)],
-                stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=self._env(),
-                start_new_session=True,
-            )  # fmt: skip
+            if not self._cold():
+                self.process = warm.start(arguments, self._env(), out.fileno(), err.fileno())
+            if self.process is None:
+                self.process = subprocess.Popen(
+                    [*_COMMAND, *arguments],
+                    stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=self._env(),
+                    start_new_session=True,
+                )  # fmt: skip
         if wait:
             self.wait_ready()
 
@@ -178,7 +189,7 @@ class Daemon:
         self.running.send_signal(signal.SIGHUP)
 
     @property
-    def running(self) -> "subprocess.Popen[bytes]":
+    def running(self) -> "subprocess.Popen[bytes] | WarmProcess":
         """The process.
 
         Raises:
@@ -221,15 +232,22 @@ class Daemon:
         )  # fmt: skip
 
     def ask(self, *arguments: str) -> Any:  # noqa: ANN401  what JSON holds
-        """Run a verb with `--json`; returns its answer.
+        """Run a verb with `--json`; returns its answer. As many tests ask often, it is warm.
 
         Raises:
             DaemonFailedError: its exit code is not 0.
         """
-        done = self.run(*arguments, "--json")
+        verb = (*arguments, "--json", "--config", str(self.config))
+        done = None if self._cold() else warm.run(verb, self._env(), timeout=60)
+        if done is None:
+            done = self.run(*arguments, "--json")
         if done.returncode:
             raise DaemonFailedError(done.returncode, done.stdout + done.stderr)
         return json.loads(done.stdout)
+
+    def _cold(self) -> bool:
+        """Whether its process has to be its own from the first instruction."""
+        return self.cold or bool(self.environment)
 
     def _env(self) -> dict[str, str]:
         source = str(Path(tideover.__file__).parents[1])
