@@ -16,10 +16,6 @@ from typing import Self
 DAEMONS = Path("/usr/lib/postfix/sbin")
 _START_TIMEOUT = 20.0
 _QUEUES = ("maildrop", "incoming", "active", "deferred")
-_PRIVATE = (
-    "incoming", "active", "deferred", "bounce", "defer", "flush", "hold", "corrupt", "trace",
-    "saved", "private",
-)  # fmt: skip
 
 _MASTER = """\
 127.0.0.1:{port} inet n - n - - smtpd
@@ -105,7 +101,6 @@ class Postfix:
         for path in (self._config, self._queue, directory / "data"):
             path.mkdir(parents=True, exist_ok=True)
         shutil.chown(directory / "data", "postfix")
-        self._fill_queue()
         main = _MAIN.format(root=directory, daemons=DAEMONS, hostname=hostname)
         (self._config / "main.cf").write_text(main + settings.replace("@DIR@", str(directory)))
         (self._config / "master.cf").write_text(_MASTER.format(port=port))
@@ -128,6 +123,7 @@ class Postfix:
         """Write a look-up table; returns how main.cf names it."""
         path = self.directory / name
         path.write_text(text)
+        self._age()
         self._command("/usr/sbin/postmap", f"hash:{path}")
         return f"hash:{path}"
 
@@ -137,6 +133,7 @@ class Postfix:
         Raises:
             RuntimeError: it does not start.
         """
+        self._age()
         self._command("/usr/sbin/postfix", "check")
         self.process = subprocess.Popen(
             [DAEMONS / "master", "-c", self._config, "-d"],
@@ -188,16 +185,13 @@ class Postfix:
         path = self.directory / "log"
         return path.read_text(errors="replace") if path.exists() else ""
 
-    def _fill_queue(self) -> None:
-        """Make its directories as `postfix check` would, which takes two seconds for it."""
-        for name in _PRIVATE:
-            (self._queue / name).mkdir(mode=0o700)
-            shutil.chown(self._queue / name, "postfix")
-        for name, mode in (("maildrop", 0o730), ("public", 0o710)):
-            (self._queue / name).mkdir()
-            shutil.chown(self._queue / name, "postfix", "postdrop")
-            (self._queue / name).chmod(mode)
-        (self._queue / "pid").mkdir(mode=0o755)
+    def _age(self) -> None:
+        """Let its configuration look old: each program of Postfix that finds main.cf changed in
+        this second or the last one takes it for half written, and waits.
+        """
+        then = time.time() - 60
+        for path in self._config.iterdir():
+            os.utime(path, (then, then))
 
     def _command(self, *arguments: str) -> None:
         done = subprocess.run(
