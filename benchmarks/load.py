@@ -47,7 +47,7 @@ def source(port: int, count: int, options: tuple[str, ...], size: int = SIZE) ->
 
 class Sink:
     """smtp-sink as the primary; counts what it gets, and when the first and the last came. `told`:
-    it offers XCLIENT and XFORWARD, by which ours names each client, and Postfix by default does not.
+    it offers XCLIENT and XFORWARD, by which ours names each client; Postfix by default does not.
     """
 
     def __init__(self, port: int, *, told: bool = True) -> None:
