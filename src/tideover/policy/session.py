@@ -44,12 +44,10 @@ class SessionPolicy:
     def begin(self) -> None:
         """Begin the checks of the client, each once."""
         if self._connect is None:
-            checks = self.checks(Stage.CONNECT)
-            self._connect = self.chain.begin(checks, self._connected) if checks else QUIET
+            self._connect = self.chain.begin(self.checks(Stage.CONNECT), self._connected)
         if self._hello is None and self.about.stage is Stage.HELO:
-            checks = self.checks(Stage.HELO)
             about = replace(self.about, results=self._connect.results)
-            self._hello = self.chain.begin(checks, about) if checks else QUIET
+            self._hello = self.chain.begin(self.checks(Stage.HELO), about)
 
     def checks(self, stage: Stage, profile: str | None = None) -> Sequence[Entry]:
         """Those that this client has to pass at a stage."""

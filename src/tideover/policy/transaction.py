@@ -132,7 +132,7 @@ class TransactionPolicy:
         """Begin the checks of a stage, by what is known now."""
         checks = self._session.checks(stage, profile)
         if not checks:
-            return QUIET
+            return QUIET  # before the facts are put together for nobody
         about = replace(
             self._about, stage=stage, now=self._chain.clock(),
             pipelined=self._session.about.pipelined, **known,
