@@ -1,7 +1,10 @@
 # Everything a person does with this repository. Each target sets up what it needs.
 # Needed beforehand: Python 3.11 or newer with its venv module, make, a C compiler.
 
-PYTHON ?= python3
+# The distribution's own interpreter where it will do (it is the fastest: docs/performance.md), else
+# the first of PATH
+WILL_DO := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell /usr/bin/python3 -c '$(WILL_DO)' 2>/dev/null && echo /usr/bin/python3 || echo python3)
 VENV := .venv
 BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime
