@@ -5,7 +5,6 @@ started, stopped and killed many times on the same data. Only loopback addresses
 """
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -17,7 +16,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-import tideover
 from tideover.config.values import Endpoint
 from tideover.testing import warm
 from tideover.testing.dns import DnsServer
@@ -250,8 +248,7 @@ class Daemon:
         return self.cold or bool(self.environment)
 
     def _env(self) -> dict[str, str]:
-        source = str(Path(tideover.__file__).parents[1])
-        return {**os.environ, "PYTHONPATH": source, **self.environment}
+        return {**warm.environment(), **self.environment}
 
     def _ready(self) -> bool:
         """Whether its ready line is out."""

@@ -43,6 +43,11 @@ def allow() -> None:
     _allowed.set()
 
 
+def environment() -> dict[str, str]:
+    """Ours, for processes that are to import the same source as we did."""
+    return {**os.environ, "PYTHONPATH": str(Path(tideover.__file__).parents[1])}
+
+
 class WarmProcess:
     """What `subprocess.Popen` has, as far as the tests use it."""
 
@@ -148,13 +153,12 @@ def run(
 def _mother() -> socket.socket:
     """Where orders for the process with the imports go."""
     ours, hers = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    source = str(Path(tideover.__file__).parents[1])
     with hers:
         process = subprocess.Popen(
             [*_COMMAND, str(hers.fileno())],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             pass_fds=[hers.fileno()], start_new_session=True,
-            env={**os.environ, "PYTHONPATH": source},
+            env=environment(),
         )  # fmt: skip
 
     def end() -> None:
