@@ -357,6 +357,27 @@ class SpoolSuite:
 
         self.run(test)
 
+    def test_a_lease_that_ends_untried_leaves_the_time_of_the_last_change(self):
+        async def test(spool):
+            queue_id = await put(spool)
+            (before,) = (await spool.show(queue_id)).recipients
+            for untried in (
+                lambda: spool.settle(
+                    [settled(queue_id, to(State.QUEUED, counted=False))], now=NOW + HOUR
+                ),
+                lambda: spool.recover(now=NOW + HOUR, all_leases=True),
+            ):
+                assert await claim(spool)
+                await untried()
+                (row,) = (await spool.show(queue_id)).recipients
+                assert (row.state, row.changed_at) == (State.QUEUED, before.changed_at)
+            assert await claim(spool)
+            await spool.settle([settled(queue_id, to(State.QUEUED))], now=NOW + HOUR)
+            (row,) = (await spool.show(queue_id)).recipients
+            assert (row.attempts, row.changed_at) == (1, NOW + HOUR)
+
+        self.run(test)
+
     def test_I4_what_an_attempt_led_to_is_kept(self):
         async def test(spool):
             queue_id = await put(spool)
@@ -710,6 +731,18 @@ class SpoolSuite:
             assert [m.queue_id for m in await spool.select(old)] == [ids[0]]
             assert await spool.remove(old) == [ids[0]]
             assert len(await spool.select(Filter())) == 2
+
+        self.run(test)
+
+    def test_I2_remove_spares_what_was_released_or_leased_meanwhile(self):
+        async def test(spool):
+            ids = [await put(spool, at=NOW + n) for n in range(2)]
+            await spool.settle([settled(ids[0], to(State.DEAD))], now=NOW)
+            dead = Filter(states=(State.DEAD,))
+            _, removed = await asyncio.gather(spool.release(dead, now=NOW), spool.remove(dead))
+            assert removed == []
+            claims, removed = await asyncio.gather(claim(spool), spool.remove(Filter()))
+            assert (len(claims), removed) == (2, [])
 
         self.run(test)
 

@@ -65,7 +65,8 @@ class RecipientRow(Struct, frozen=True, kw_only=True):
 
     `index` is its place in the envelope, from 0. `attempts` counts tries that reached a verdict for
     this recipient; `not_before` is Unix time, 0 when not deferred; `last_reply` is the reply or
-    error of the last try; `reason` says why it is held or dead.
+    error of the last try; `reason` says why it is held or dead. `changed_at` is when it came into
+    its state; a lease that ends without an attempt leaves it as it was.
     """
 
     index: int
@@ -234,7 +235,9 @@ class Spool(Protocol):
         """Start taking in the body of a message."""
 
     async def claim(self, domain: str, *, limit: int, lease: float, now: float) -> Sequence[Claim]:
-        """Lease the oldest queued messages of a domain, at most `limit`, for `lease` seconds."""
+        """Lease the oldest queued messages of a domain, at most `limit`, for `lease` seconds. When
+        there are fewer, there are no more now.
+        """
 
     async def settle(self, settlements: Sequence[Settlement], *, now: float) -> Sequence[QueueId]:
         """Store the ends of attempts. When this returns they are durable (I4).

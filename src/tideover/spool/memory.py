@@ -135,7 +135,7 @@ class MemorySpool:
             if not wanted:
                 continue
             for row in wanted:
-                held.change(row.index, state=State.LEASED, changed_at=now)
+                held.change(row.index, state=State.LEASED)
                 held.leases[row.index] = now + lease
             claims.append(
                 Claim(
@@ -181,6 +181,7 @@ class MemorySpool:
             held.change(change.index, delay_notified=change.delay_notified)
             return
         row = next(row for row in held.message.recipients if row.index == change.index)
+        untried = row.state is State.LEASED and change.state is State.QUEUED and not change.counted
         held.change(
             change.index,
             state=change.state,
@@ -189,7 +190,7 @@ class MemorySpool:
             last_reply=row.last_reply if change.reply is None else change.reply,
             last_host=row.last_host if change.host is None else change.host,
             reason=change.reason,
-            changed_at=now,
+            changed_at=row.changed_at if untried else now,
         )
 
     async def extend(self, queue_ids: Sequence[QueueId], *, lease: float, now: float) -> None:
@@ -212,7 +213,7 @@ class MemorySpool:
     async def recover(self, *, now: float, all_leases: bool = False) -> None:
         """Return leases that ran out, or all, to the queue."""
         for held, row in self._overdue(now, all_leases):
-            held.change(row.index, state=State.QUEUED, changed_at=now)
+            held.change(row.index, state=State.QUEUED)
 
     def _overdue(self, now: float, all_leases: bool) -> list[tuple[_Held, RecipientRow]]:
         self._check()

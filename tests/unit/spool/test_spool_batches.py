@@ -1,6 +1,7 @@
 """Small messages go in by one statement, others by several; what is stored is the same."""
 
 import asyncio
+import gc
 import sqlite3
 import time
 from contextlib import closing
@@ -10,7 +11,7 @@ import pytest
 from tideover.message.envelope import Client, Envelope, NewMessage, Recipient
 from tideover.spool.interface import CHUNK, SpoolFull
 from tideover.spool.sqlite import open_spool
-from tideover.spool.sqlite.accept import Accept, Stage
+from tideover.spool.sqlite.accept import Accept, Discard, Stage
 from tideover.spool.sqlite.rows import MAX_CHUNKS
 
 
@@ -117,3 +118,58 @@ def test_I6_an_aborted_body_leaves_no_chunk_whichever_of_them_failed(tmp_path, f
     with closing(sqlite3.connect(path)) as conn:
         for table in ("chunk", "staging"):
             assert conn.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
+
+
+def test_I6_what_a_full_disk_kept_of_an_aborted_body_goes_later(tmp_path, monkeypatch, caplog):
+    """The disk that has no room for a body has none for its deletion either."""
+    path = tmp_path / "spool.sqlite"
+    discard, failures = Discard.apply.__func__, iter((SpoolFull("no room"), SpoolFull("no room")))
+
+    def apply(cls, tx, works):
+        if (failure := next(failures, None)) is not None:
+            raise failure
+        discard(cls, tx, works)
+
+    monkeypatch.setattr(Discard, "apply", classmethod(apply))
+    monkeypatch.setattr("tideover.spool.sqlite.accept._DISCARD_AGAIN", 0.01)
+
+    async def main():
+        spool = await open_spool(path, sink=lambda _event: None)
+        try:
+            intake = spool.open(spool.new_id(time.time()))
+            await intake.write(b"x" * (3 * CHUNK))
+            intake.abort()
+            while rows():
+                await asyncio.sleep(0.01)
+        finally:
+            await spool.close()
+
+    def rows():
+        with closing(sqlite3.connect(path)) as conn:
+            return conn.execute("SELECT id FROM chunk UNION SELECT id FROM staging").fetchall()
+
+    asyncio.run(asyncio.wait_for(main(), 10))
+    assert not rows()
+    gc.collect()
+    assert not caplog.records
+
+
+def test_chunks_that_fail_unwaited_for_are_no_noise(tmp_path, monkeypatch, caplog):
+    def apply(cls, tx, works):
+        raise SpoolFull("no room")
+
+    monkeypatch.setattr(Stage, "apply", classmethod(apply))
+
+    async def main():
+        spool = await open_spool(tmp_path / "spool.sqlite", sink=lambda _event: None)
+        try:
+            intake = spool.open(spool.new_id(time.time()))
+            with pytest.raises(SpoolFull):
+                await intake.write(b"x" * (3 * CHUNK))
+            intake.abort()
+        finally:
+            await spool.close()
+
+    asyncio.run(main())
+    gc.collect()
+    assert not caplog.records

@@ -2,9 +2,11 @@
 
 import asyncio
 import os
+import pydoc
 import shutil
 import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,16 @@ from spool_suite import NOW, body_of, claim, new_message, put, settled, to, writ
 
 from tideover.events.records import MessageDamaged as DamageSeen
 from tideover.events.records import SpoolSalvaged, SpoolTrouble
-from tideover.spool.interface import CHUNK, DomainHold, Filter, MessageDamaged, SpoolUnusable, State
+from tideover.spool.ids import id_number
+from tideover.spool.interface import (
+    CHUNK,
+    DomainHold,
+    Filter,
+    MessageDamaged,
+    SpoolUnavailable,
+    SpoolUnusable,
+    State,
+)
 from tideover.spool.sqlite import open_readonly, open_spool
 from tideover.spool.sqlite.background import mark_suspect, suspect_mark
 from tideover.spool.sqlite.upkeep import Upkeep
@@ -277,6 +288,22 @@ def test_I3_a_damaged_message_goes_to_quarantine_and_the_others_are_claimed(path
     assert isinstance(events[0], DamageSeen)
 
 
+def test_the_next_take_the_place_of_damaged_ones_in_a_claim(path):
+    async def fill(spool):
+        return [await put(spool, at=NOW + n) for n in range(6)]
+
+    ids = with_spool(path, fill)
+    change(path, "UPDATE message SET crc = crc + 1 WHERE id < ?", id_number(ids[3]))
+
+    async def look(spool):
+        claims = await claim(spool, limit=2)
+        assert [c.message.queue_id for c in claims] == ids[3:5]
+        assert len(await spool.quarantined()) == 3
+        assert len(await claim(spool, limit=2)) == 1
+
+    with_spool(path, look)
+
+
 def test_I3_damage_found_while_reading_goes_to_quarantine(path):
     async def fill(spool):
         return await put(spool, body=b"v" * 9 * CHUNK)
@@ -391,6 +418,145 @@ def test_I3_a_torn_database_is_set_aside_and_read_out(path, table):
         await put(spool)
 
     with_spool(path, look, events)
+
+
+@pytest.mark.skipif(not has_dbstat(), reason="this SQLite can't tell which page is whose")
+@pytest.mark.parametrize(
+    ("broken", "calls"),
+    [
+        ("tideover.spool.sqlite.salvage._copy", 250),
+        *(("tideover.spool.sqlite.salvage._sync", call) for call in (1, 2, 3)),
+        *(("pathlib.Path.rename", call) for call in (1, 2, 3, 4)),
+    ],
+)
+def test_I1_a_salvage_that_was_broken_off_loses_nothing(path, monkeypatch, broken, calls):
+    async def fill(spool):
+        return sorted(await asyncio.gather(*(put(spool, body=b"%d" % n * 900) for n in range(300))))
+
+    ids = with_spool(path, fill)
+    tear(path, "recipient_queued")
+    path.with_name(path.name + "-wal").touch()  # there is something to be renamed with it
+    whole, left = pydoc.locate(broken), iter(range(calls))
+
+    def no_room(*values):
+        if next(left, None) is None:
+            raise OSError(28, "No space left on device")
+        return whole(*values)
+
+    monkeypatch.setattr(broken, no_room)
+    next(left)
+    with pytest.raises(SpoolUnusable, match="No space left"):
+        with_spool(path, lambda spool: asyncio.sleep(0))
+    monkeypatch.undo()
+    assert not list(path.parent.glob("*.copying*"))
+
+    async def look(spool):
+        return [m.queue_id for m in await spool.select(Filter())]
+
+    assert with_spool(path, look) == ids
+    assert with_spool(path, look) == ids
+    (aside,) = (p for p in path.parent.glob("*.damaged-*") if not p.name.endswith(("-wal", "-shm")))
+    assert not aside.name.endswith(".copied")
+
+
+@pytest.mark.parametrize(
+    ("column", "kept", "quarantined"),
+    [
+        ("message.meta", 2, 1),
+        ("recipient.state", 2, 1),
+        ("recipient.domain", 2, 1),
+        ("chunk.data", 2, 1),
+        ("domain_hold.reason", 3, 0),
+    ],
+)
+def test_I1_rows_that_are_none_of_ours_do_not_end_a_salvage(path, column, kept, quarantined):
+    async def fill(spool):
+        for _ in range(3):
+            await put(spool, to=("a@here.example", "b@here.example"))
+        await spool.hold_domain(DomainHold(domain="x.example", reason="r", by="b", since=1.0))
+
+    with_spool(path, fill)
+    table, _, name = column.partition(".")
+    with closing(sqlite3.connect(path)) as conn:
+        find = "SELECT sql FROM sqlite_schema WHERE name = ?"
+        schema = conn.execute(find, (table,)).fetchone()[0]
+    key = {"recipient": "message_id * 2 + idx", "domain_hold": "domain"}.get(table, "id")
+    where = f"{key} = (SELECT max({key}) FROM {table})"
+    put_schema = "UPDATE sqlite_schema SET sql = ? WHERE name = ?"
+    for sql, values in (
+        (put_schema, (schema.replace("NOT NULL", ""), table)),
+        (f"UPDATE {table} SET {name} = NULL WHERE {where}", ()),
+        (put_schema, (schema, table)),
+    ):
+        with closing(sqlite3.connect(path)) as conn, conn:
+            conn.execute("PRAGMA writable_schema = ON")
+            assert conn.execute(sql, values).rowcount == 1
+
+    async def look(spool):
+        return len(await spool.select(Filter())), len(await spool.quarantined())
+
+    assert with_spool(path, look) == (kept, quarantined)
+
+
+def test_a_schema_that_cannot_be_read_is_told(path):
+    with_spool(path, put)
+    for damaged in (b"STRIBT", b"STRI\xffT"):
+        path.write_bytes(path.read_bytes().replace(b"STRICT", damaged, 1))
+        events = []
+        with_spool(path, put, events)
+        (told,) = events
+        assert "no table can be read" in told.reason
+        assert damaged in Path(told.set_aside).read_bytes()
+
+
+def test_damage_that_a_statement_comes_upon_is_mended_at_the_next_start(path):
+    async def fill(spool):
+        queue_id = await put(spool)
+        later = to(State.DEFERRED, not_before=NOW)
+        await spool.settle([settled(queue_id, later)], now=NOW)
+
+    with_spool(path, fill)
+    index = ("recipient_deferred",)
+    with closing(sqlite3.connect(path)) as conn:
+        (row,) = conn.execute("SELECT * FROM sqlite_schema WHERE name = ?", index).fetchall()
+    for sql, values in (
+        ("DELETE FROM sqlite_schema WHERE name = ?", index),
+        ("UPDATE recipient SET not_before = not_before - 1", ()),
+        ("INSERT INTO sqlite_schema VALUES (?, ?, ?, ?, ?)", row),
+    ):  # each with a connection of its own, which knows the schema as it is then
+        with closing(sqlite3.connect(path)) as conn, conn:
+            conn.execute("PRAGMA writable_schema = ON")
+            conn.execute(sql, values)
+
+    async def wake(spool):
+        await spool.wake(now=NOW + 1)
+        return len(await claim(spool))
+
+    events = []
+    with pytest.raises(SpoolUnavailable, match="the next start"):
+        with_spool(path, wake)
+    assert with_spool(path, wake, events) == 1
+    assert isinstance(events[0], SpoolSalvaged)
+    assert not suspect_mark(path).exists()
+
+
+def test_I3_a_text_that_is_none_holds_up_no_other_message(path):
+    async def fill(spool):
+        return [await put(spool, at=NOW + n) for n in range(3)]
+
+    ids = with_spool(path, fill)
+    for column in ("last_reply", "last_host", "reason", "address"):
+        change(
+            path,
+            f"UPDATE recipient SET {column} = CAST(x'34ff31' AS TEXT) WHERE message_id = ?",
+            id_number(ids[1]),
+        )
+
+    async def look(spool):
+        assert [m.queue_id for m in await spool.select(Filter())] == ids
+        return [c.message.queue_id for c in await claim(spool)]
+
+    assert with_spool(path, look) == ids
 
 
 @pytest.mark.skipif(not has_dbstat(), reason="this SQLite can't tell which page is whose")

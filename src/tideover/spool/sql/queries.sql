@@ -12,7 +12,7 @@ WHERE state = 'queued' AND domain = :domain AND message_id IN (
 
 -- name: claim_lease
 UPDATE recipient
-SET state = 'leased', lease_until = :until, changed_at = :now
+SET state = 'leased', lease_until = :until
 WHERE state = 'queued' AND domain = :domain
   AND message_id IN (SELECT value FROM json_each(:ids_json))
 
@@ -41,7 +41,8 @@ SET state = json_extract(c.value, '$[2]'),
     last_reply = coalesce(json_extract(c.value, '$[5]'), last_reply),
     last_host = coalesce(json_extract(c.value, '$[6]'), last_host),
     reason = json_extract(c.value, '$[7]'),
-    changed_at = :now
+    changed_at = iif(state = 'leased' AND json_extract(c.value, '$[2]') = 'queued'
+        AND NOT json_extract(c.value, '$[3]'), changed_at, :now)  -- given back untried
 FROM json_each(:changes_json) AS c
 WHERE message_id = json_extract(c.value, '$[0]') AND idx = json_extract(c.value, '$[1]')
 
@@ -73,7 +74,7 @@ FROM recipient
 WHERE state = 'leased' AND (:all OR lease_until <= :now)
 
 -- name: recover
-UPDATE recipient SET state = 'queued', changed_at = :now
+UPDATE recipient SET state = 'queued'
 WHERE state = 'leased' AND (:all OR lease_until <= :now)
 
 -- name: wake
@@ -196,7 +197,8 @@ DELETE FROM recipient
 WHERE (message_id, idx) IN (
     SELECT json_extract(p.value, '$[0]'), json_extract(p.value, '$[1]')
     FROM json_each(:pairs_json) AS p
-) AND state IN ('queued', 'deferred', 'held', 'dead')
+) AND state IN (SELECT value FROM json_each(:states_json))
+RETURNING message_id
 
 -- name: finished_messages
 -- Which of these have no recipient left that is not closed.
@@ -241,6 +243,9 @@ PRAGMA wal_checkpoint(TRUNCATE)
 -- name: quick_check
 PRAGMA quick_check(1)
 
+-- name: whole_check
+PRAGMA integrity_check(1)
+
 -- name: reseal_chunk
 UPDATE chunk SET crc = :crc WHERE id = :id
 
@@ -273,6 +278,9 @@ SELECT id, received_at, size, sender, meta, trace, crc FROM message WHERE id = ?
 SELECT message_id, idx, address, domain, size, state, changed_at, attempts, not_before,
     lease_until, delay_notified, last_reply, last_host, reason
 FROM recipient WHERE message_id = ? ORDER BY idx
+
+-- name: is_known
+SELECT 1 FROM recipient WHERE message_id = ?
 
 -- name: salvage_chunk
 SELECT id, crc, data FROM chunk WHERE id = ?

@@ -3,7 +3,8 @@
 A body up to one chunk costs three rows in the batch's transaction. Of a longer one, each full
 chunk goes to the writer when it is full (staged: a row of `chunk` without a message), at most
 `_IN_FLIGHT` of them waiting at a time; a row in `staging` says so. The commit deletes that row,
-an abort the chunks too, and after a crash the next start does.
+an abort the chunks too, again and again where the disk has no room even for that, and after a
+crash the next start does.
 
 Invariants
     I1: `Receipt` is made from the result of `Accept`, which comes after the durable commit.
@@ -36,6 +37,7 @@ from tideover.spool.sqlite.work import Transaction, Work
 
 _IN_FLIGHT: Final = 2
 _MOST_PIECES: Final = 256
+_DISCARD_AGAIN: Final = 10.0  # seconds
 _DELETE_RANGE: Final = queries()["delete_chunk_range"]
 _STAGE: Final = queries()["staging_insert"]
 _HOLD: Final = queries()["message_hold"]
@@ -167,13 +169,17 @@ class Accept(Work[Receipt]):
 
 
 class Discard(Work[None]):
-    """Delete the staged chunks of a body that was given up."""
+    """Delete the staged chunks of a body that was given up. Where that fails it is tried again, by
+    itself: they would fill the disk that may have been the reason. Nobody needs to wait for it.
+    """
 
-    __slots__ = ("number",)
+    __slots__ = ("_writer", "number")
     rank = 3
 
-    def __init__(self, future: asyncio.Future[None], number: int) -> None:
-        super().__init__(future)
+    def __init__(self, writer: Submitter, number: int) -> None:
+        super().__init__(writer.loop.create_future())
+        self.future.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self._writer = writer
         self.number = number
 
     @classmethod
@@ -182,6 +188,13 @@ class Discard(Work[None]):
         for work in works:
             delete_staged(tx, work.number)
             work.result = None
+
+    def resolve(self) -> None:
+        """Tell who waits, and see to it that it is done in the end."""
+        super().resolve()
+        if self.error is not None:
+            again = Discard(self._writer, self.number)
+            self._writer.loop.call_later(_DISCARD_AGAIN, self._writer.submit, again)
 
 
 class SqliteIntake:
@@ -196,6 +209,7 @@ class SqliteIntake:
         "_pieces",
         "_place",
         "_queue_id",
+        "_stored",
         "_writer",
         "size",
     )
@@ -209,6 +223,7 @@ class SqliteIntake:
         self._held = 0  # octets in _pieces
         self._place = 0  # chunks given to the writer
         self._in_flight: list[Stage] = []
+        self._stored = False  # whether any chunk may lie in the spool
         self._failed: BaseException | None = None
         self._commit: asyncio.Future[Receipt] | None = None
 
@@ -251,12 +266,12 @@ class SqliteIntake:
         self._pieces = []
         if self._commit is not None:
             self._commit.cancel()
-        if not self._place:
+        if not (self._stored or self._in_flight):
             return None
-        self._place = 0
-        forgotten = self._writer.loop.create_future()
-        self._writer.submit(Discard(forgotten, self._number))
-        return forgotten
+        self._stored = False
+        forgotten = Discard(self._writer, self._number)
+        self._writer.submit(forgotten)
+        return forgotten.future
 
     def _stage(self) -> Awaitable[None] | None:
         """Give full chunks to the writer, but not the last octet: it belongs to the commit."""
@@ -281,5 +296,8 @@ class SqliteIntake:
 
     def _staged(self, stage: Stage, future: asyncio.Future[None]) -> None:
         self._in_flight.remove(stage)
-        if not future.cancelled() and self._failed is None:
-            self._failed = future.exception()
+        error = None if future.cancelled() else future.exception()
+        if error is None:  # also when its waiter has gone: it may be stored by now
+            self._stored = True
+        elif self._failed is None:
+            self._failed = error

@@ -41,10 +41,13 @@ def release(tx: Transaction, pairs: Pairs, now: float) -> int:
     return tx.execute(_Q["release"], {"pairs_json": ENCODE(pairs).decode(), "now": now})
 
 
-def remove(tx: Transaction, pairs: Pairs) -> Sequence[QueueId]:
-    """Delete these recipients, and messages that have none left to be tried."""
-    tx.execute(_Q["remove_recipients"], {"pairs_json": ENCODE(pairs).decode()})
-    numbers = sorted({number for number, _ in pairs})
+def remove(tx: Transaction, pairs: Pairs, states: Sequence[State]) -> Sequence[QueueId]:
+    """Delete those of these recipients that are still in one of `states`, and messages that have
+    none left to be tried. Returns the messages that lost recipients.
+    """
+    values = {"pairs_json": ENCODE(pairs).decode(), "states_json": ENCODE(states).decode()}
+    gone = tx.conn.execute(_Q["remove_recipients"], values).fetchall()
+    numbers = sorted({row[0] for row in gone})
     finished = tx.value(_Q["finished_messages"], {"ids_json": ENCODE(numbers).decode()})
     sizes = dict(_decode_sizes(str(finished)))
     if sizes:

@@ -23,19 +23,21 @@ from tideover.spool.sqlite.work import Call
 from tideover.spool.sqlite.writer import Writer
 
 _CHECK: Final = queries()["quick_check"]
+_CHECK_WHOLE: Final = queries()["whole_check"]
 _MOST_WAL: Final = 512 * 1024 * 1024
 _LOOK_EVERY: Final = 1.0
 _AGAIN_AFTER: Final = 600.0
 
 
-def check(conn: sqlite3.Connection) -> str | None:
-    """Check the file's structure. Returns what is wrong, or None.
+def check(conn: sqlite3.Connection, *, whole: bool = False) -> str | None:
+    """Check the file's structure, with `whole` also whether indexes and tables say the same.
+    Returns what is wrong, or None.
 
     Raises:
         sqlite3.OperationalError: interrupted.
     """
     try:
-        answer = str(conn.execute(_CHECK).fetchone()[0])
+        answer = str(conn.execute(_CHECK_WHOLE if whole else _CHECK).fetchone()[0])
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.OperationalError):
             raise

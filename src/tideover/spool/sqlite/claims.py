@@ -25,6 +25,7 @@ _LEASE: Final = _Q["claim_lease"]
 _MESSAGES: Final = _Q["claim_messages"]
 
 _WAKE_LIMIT: Final = 5000
+_MOST_ROUNDS: Final = 100  # a disk may have spoilt so many messages that it would take too long
 
 _decode_picked = Decoder(list[tuple[int, int]]).decode
 _decode_lost = Decoder(list[tuple[int, str, int, str]]).decode
@@ -57,21 +58,31 @@ class Lease(Work[Sequence[Claim]]):
             work.result = work.lease(tx)
 
     def lease(self, tx: Transaction) -> Sequence[Claim]:
-        """Lease them; damaged ones go to quarantine instead. Nothing when the caller has gone."""
-        if self.future.cancelled():
-            return ()
-        picked = tx.value(_PICK, {"domain": self._domain, "limit": self._limit})
+        """Lease them; damaged ones go to quarantine, and the next take their place: that there are
+        fewer than asked for means to the caller that there are no more. Nothing when he has gone.
+        """
+        claims: list[Claim] = []
+        for _ in range(_MOST_ROUNDS):
+            missing = self._limit - len(claims)
+            if missing <= 0 or self.future.cancelled() or not self._lease(tx, missing, claims):
+                break
+        return claims
+
+    def _lease(self, tx: Transaction, limit: int, claims: list[Claim]) -> bool:
+        """Lease at most so many, and add them. Returns whether some were damaged."""
+        picked = tx.value(_PICK, {"domain": self._domain, "limit": limit})
         indexes: dict[int, list[int]] = defaultdict(list)
         for number, index in _decode_picked(str(picked)):
             indexes[number].append(index)
         if not indexes:
-            return ()
+            return False
+        found = len(indexes)
         ids_json = ENCODE(list(indexes)).decode()
         tx.execute(
             _LEASE,
-            {"until": self._until, "now": self._now, "domain": self._domain, "ids_json": ids_json},
+            {"until": self._until, "domain": self._domain, "ids_json": ids_json},
         )
-        claims: list[Claim] = []
+        before = len(claims)
         for row in tx.conn.execute(_MESSAGES, {"ids_json": ids_json}).fetchall():
             number, size = row[0], row[2]
             leased = indexes.pop(number)
@@ -91,7 +102,7 @@ class Lease(Work[Sequence[Claim]]):
             )
         for number in indexes:
             quarantine(tx, number, "its metadata are missing", self._now)
-        return claims
+        return len(claims) - before < found
 
 
 def extend(tx: Transaction, queue_ids: Sequence[QueueId], until: float) -> None:

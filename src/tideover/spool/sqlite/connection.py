@@ -19,6 +19,13 @@ _BUSY_SECONDS: Final = 5.0
 _STATEMENTS: Final = 256
 
 
+def text(raw: bytes) -> str:
+    """A text as stored. Octets that are none, which only damage makes, spoil no more than
+    themselves: an error of SQLite's would fail the statement for all messages that it is about.
+    """
+    return raw.decode("utf-8", "replace")
+
+
 def connect_writer(path: Path) -> sqlite3.Connection:
     """The connection that writes and checkpoints: there must be only one at a time.
 
@@ -32,6 +39,7 @@ def connect_writer(path: Path) -> sqlite3.Connection:
         check_same_thread=False,
         cached_statements=_STATEMENTS,
     )
+    conn.text_factory = text
     try:
         for setting in (
             f"page_size = {PAGE_SIZE}",
@@ -65,6 +73,7 @@ def connect_reader(path: Path) -> sqlite3.Connection:
         isolation_level=None,
         check_same_thread=False,
     )
+    conn.text_factory = text
     try:
         for setting in (f"cache_size = -{_READER_CACHE_KIB}", "trusted_schema = OFF"):
             conn.execute(f"PRAGMA {setting}").fetchall()

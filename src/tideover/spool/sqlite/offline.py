@@ -96,7 +96,7 @@ def open_readonly(path: Path) -> OfflineSpool:
         except BaseException:
             conn.close()
             raise
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         raise SpoolUnusable(f"{path}: {error}; run this as the daemon's user") from None
     return OfflineSpool(conn)
 

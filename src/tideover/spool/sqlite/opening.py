@@ -1,12 +1,14 @@
 """Opening a spool: lock, look, migrate, check, and save what can be saved of a damaged one.
 
 The structure check has `_CHECK_SECONDS` before the spool serves; when it needs longer, it goes on
-in the background. A file that was found damaged there is checked to the end at the next start.
+in the background. A file that was found damaged there, or by any statement, is checked to the end
+at the next start, and its indexes against its tables.
 """
 
 import asyncio
 import sqlite3
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from threading import Timer
 from typing import Final, NamedTuple
@@ -17,18 +19,18 @@ from tideover.events.event import EventSink
 from tideover.events.records import SpoolSalvaged
 from tideover.spool.ids import IdSource
 from tideover.spool.interface import SpoolUnusable
-from tideover.spool.sqlite.background import Background, check, suspect_mark
+from tideover.spool.sqlite.background import Background, check, mark_suspect, suspect_mark
 from tideover.spool.sqlite.connection import connect_reader, connect_writer
 from tideover.spool.sqlite.files import Lock, check_header, check_version, migrate
 from tideover.spool.sqlite.reader import Reader
-from tideover.spool.sqlite.salvage import salvage
+from tideover.spool.sqlite.salvage import finish, salvage
 from tideover.spool.sqlite.spool import SqliteSpool
 from tideover.spool.sqlite.statements import queries, writer_script
+from tideover.spool.sqlite.trouble import is_damage
 from tideover.spool.sqlite.writer import Writer
 
 _Q: Final = queries()
 _CHECK_SECONDS: Final = 0.5
-_DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
 class _Prepared(NamedTuple):
@@ -55,8 +57,9 @@ async def open_spool(path: Path, *, sink: EventSink) -> SqliteSpool:
     if prepared.salvaged is not None:
         sink(prepared.salvaged)
     loop = asyncio.get_running_loop()
-    writer = Writer(prepared.writing, loop, sink)
-    reader = Reader(prepared.reading, loop)
+    damaged = partial(mark_suspect, path)
+    writer = Writer(prepared.writing, loop, sink, damaged)
+    reader = Reader(prepared.reading, loop, damaged)
     background = Background(path, sink)
     background.begin(writer, prepared.staged, checked=prepared.checked)
     return SqliteSpool(path, lock, writer, reader, IdSource(prepared.last_id), background)
@@ -66,9 +69,12 @@ def _prepare(path: Path) -> _Prepared:
     """All that has to be right before the writer starts. Blocks for about a second at most."""
     salvaged = None
     try:
+        finish(path)
         damage, checked = _look(path) if check_header(path) else (None, True)
         if damage is not None:
             salvaged = salvage(path, damage)
+        if checked:
+            suspect_mark(path).unlink(missing_ok=True)  # not before what is damaged is saved
         with ExitStack() as closed_on_error:
             writing = closed_on_error.enter_context(closing(connect_writer(path)))
             migrate(writing, path)
@@ -90,7 +96,7 @@ def _look(path: Path) -> tuple[str | None, bool]:
         with closing(connect_reader(path)) as conn:  # even opening for writing would change it
             check_version(conn, path)
             if suspect_mark(path).exists():
-                damage = check(conn)
+                damage = check(conn, whole=True)
             else:
                 damage = _check_for(conn, _CHECK_SECONDS)
     except sqlite3.OperationalError as error:
@@ -98,10 +104,11 @@ def _look(path: Path) -> tuple[str | None, bool]:
             raise
         return None, False
     except sqlite3.DatabaseError as error:
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _DAMAGED:
+        if not is_damage(error):
             raise
         damage = str(error)
-    suspect_mark(path).unlink(missing_ok=True)
+    except UnicodeDecodeError:  # SQLite's error quotes what it can't understand
+        damage = "its schema can't be read"
     return damage, True
 
 

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TypeVar
 
 from tideover.spool.interface import SpoolUnavailable
-from tideover.spool.sqlite.trouble import spool_error
+from tideover.spool.sqlite.trouble import is_damage, spool_error
 
 T = TypeVar("T")
 
@@ -16,8 +16,14 @@ T = TypeVar("T")
 class Reader:
     """Answers questions one after the other."""
 
-    def __init__(self, conn: sqlite3.Connection, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        conn: sqlite3.Connection,
+        loop: asyncio.AbstractEventLoop,
+        damaged: Callable[[], None],
+    ) -> None:
         self._conn = conn
+        self._damaged = damaged
         self._loop = loop
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="spool-reader")
         self._closed = False
@@ -43,4 +49,6 @@ class Reader:
         try:
             return question(self._conn)
         except sqlite3.Error as error:
+            if is_damage(error):
+                self._damaged()
             raise spool_error(error) from None

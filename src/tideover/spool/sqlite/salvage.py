@@ -1,13 +1,19 @@
 """A database whose structure is damaged: set aside whole, and all that can be read copied over.
 
-The damaged file is renamed, never deleted. A message goes to the new file's queue when its
-metadata and recipients can be read and its body is all there; else to the new file's quarantine.
-What can't be read at all stays in the old file, and is counted as lost to the queue. Recipients'
+The damaged file is renamed, never deleted, and only when the copy is whole and on disk: who dies or
+finds the disk full on the way finds the damaged one in its place at the next start, and begins
+again. The renames themselves are finished by the next start (`finish`), which knows by the copy's
+name that it is whole.
+
+A message goes to the new file's queue when its metadata and recipients can be read and its body is
+all there; else to the new file's quarantine. What can't be read at all stays in the old file, and
+is counted as lost to the queue; of a file without a readable schema nothing can. Recipients'
 states come from the old file, so nothing is delivered twice on this account.
 """
 
+import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +21,7 @@ from typing import Any, Final
 from tideover.events.clock import now
 from tideover.events.records import SpoolSalvaged
 from tideover.spool.sqlite.accept import insert_rows
-from tideover.spool.sqlite.connection import connect_writer
+from tideover.spool.sqlite.connection import connect_writer, text
 from tideover.spool.sqlite.files import migrate
 from tideover.spool.sqlite.quarantine import quarantine
 from tideover.spool.sqlite.rows import (
@@ -32,20 +38,62 @@ from tideover.spool.sqlite.work import Transaction
 
 _Q: Final = queries()
 _PER_COMMIT: Final = 200
+_UNREADABLE: Final = (sqlite3.DatabaseError, UnicodeDecodeError)  # the latter: in error texts
+_COPYING: Final = ".copying"
+_COPIED: Final = ".copied"  # whole, and on disk
 
 Row = tuple[Any, ...]
 
 
 def salvage(path: Path, damage: str) -> SpoolSalvaged:
-    """Rename the database and build a new one from what can be read.
+    """Build a new database from what can be read, and put it into the place of the damaged one.
 
     Raises:
         OSError: it can't be renamed.
-        sqlite3.Error: the new one can't be written.
+        sqlite3.Error: the new one can't be written; the damaged one is where it was.
     """
-    aside = _set_aside(path)
+    aside = _free_name(path)
+    copy = aside.with_name(aside.name + _COPYING)
+    _drop_copies(path)
+    try:
+        told = _build(path, copy, damage, aside)
+        copy.rename(aside.with_name(aside.name + _COPIED))
+    except BaseException:
+        _drop_copies(path)  # it may be what fills the disk
+        raise
+    _sync(path.parent)
+    path.rename(aside)  # from here on the copy counts
+    finish(path)
+    return told
+
+
+def finish(path: Path) -> None:
+    """Put a whole copy into the place of a database that was set aside, if there is such a copy.
+
+    Raises:
+        OSError: it can't be renamed.
+    """
+    if path.exists():
+        return
+    for copy in path.parent.glob(f"{path.name}.damaged-*{_COPIED}"):
+        aside = copy.name.removesuffix(_COPIED)
+        for suffix in ("-wal", "-shm"):  # the WAL belongs to its database by name
+            with suppress(FileNotFoundError):
+                path.with_name(path.name + suffix).rename(path.with_name(aside + suffix))
+        _sync(path.parent)
+        copy.rename(path)
+        _sync(path.parent)
+        return
+
+
+def _build(path: Path, copy: Path, damage: str, aside: Path) -> SpoolSalvaged:
+    """Copy what can be read. Returns what to tell of it."""
     copied = quarantined = lost = 0
-    with closing(connect_writer(path)) as new, closing(sqlite3.connect(aside)) as old:
+    with (
+        closing(connect_writer(copy)) as new,
+        closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as old,
+    ):
+        old.text_factory = text
         migrate(new, path)
         tx = Transaction(new)
         new.execute("BEGIN IMMEDIATE")
@@ -61,11 +109,14 @@ def salvage(path: Path, damage: str) -> SpoolSalvaged:
             if place % _PER_COMMIT == 0:
                 new.execute("COMMIT")
                 new.execute("BEGIN IMMEDIATE")
-        insert_rows(tx, "domain_hold", list(_all_that_can_be_read(old, _Q["domain_holds"])))
+        _insert(tx, "domain_hold", _all_that_can_be_read(old, _Q["domain_holds"]))
         for row in _all_that_can_be_read(old, _Q["salvage_quarantine"]):
-            insert_rows(tx, "quarantine", [row])
+            _insert(tx, "quarantine", [row])
             _copy_chunks(old, tx, row[0], None)
         new.execute("COMMIT")
+        new.execute(_Q["checkpoint_all"]).fetchall()  # all of it is in the file that is renamed
+        if not _has_tables(old):
+            damage += "; no table can be read, so that all messages are in the file set aside alone"
     return SpoolSalvaged(
         reason=damage,
         set_aside=str(aside),
@@ -75,13 +126,28 @@ def salvage(path: Path, damage: str) -> SpoolSalvaged:
     )
 
 
-def _set_aside(path: Path) -> Path:
-    """Rename the database with its WAL, which belongs to it by name."""
-    aside = path.with_name(f"{path.name}.damaged-{int(now())}")
-    for suffix in ("-wal", "-shm", ""):
-        with suppress(FileNotFoundError):
-            path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
+def _free_name(path: Path) -> Path:
+    """What the damaged database will be called."""
+    time = int(now())
+    while (aside := path.with_name(f"{path.name}.damaged-{time}")).exists():
+        time += 1  # the clock was set back
     return aside
+
+
+def _drop_copies(path: Path) -> None:
+    """Remove copies that never came into use: all that is in them is in the database, too."""
+    for kind in (_COPYING, _COPIED):
+        for left in path.parent.glob(f"{path.name}.damaged-*{kind}*"):
+            left.unlink(missing_ok=True)
+
+
+def _sync(directory: Path) -> None:
+    """Make renames durable, in their order."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def _numbers(old: sqlite3.Connection) -> set[int]:
@@ -95,8 +161,16 @@ def _numbers(old: sqlite3.Connection) -> set[int]:
 
 def _all_that_can_be_read(old: sqlite3.Connection, sql: str) -> Iterator[Row]:
     """Rows until the damage."""
-    with suppress(sqlite3.DatabaseError):
+    with suppress(*_UNREADABLE):
         yield from old.execute(sql)
+
+
+def _has_tables(old: sqlite3.Connection) -> bool:
+    """Whether the schema can be read: without it none of the counts says anything."""
+    with suppress(*_UNREADABLE):
+        old.execute(_Q["message_size"], (0,)).fetchall()
+        return True
+    return False
 
 
 def _copy(old: sqlite3.Connection, tx: Transaction, number: int) -> str | None:
@@ -105,12 +179,13 @@ def _copy(old: sqlite3.Connection, tx: Transaction, number: int) -> str | None:
     recipients = _rows(old, _Q["salvage_recipients"], number)
     if not message and not recipients:
         return None
-    insert_rows(tx, "message", message)
-    insert_rows(tx, "whole_recipient", recipients)
+    if not _insert(tx, "message", message):
+        message = []
+    whole = _insert(tx, "whole_recipient", recipients)
     damage = _copy_chunks(old, tx, number, message[0][2] if message else None)
     if not message:
-        return "its metadata are lost"
-    if not recipients:
+        return "its metadata are lost" if tx.value(_Q["is_known"], (number,)) else None
+    if not (recipients and whole):
         return "its recipients are lost"
     try:
         ids_json = ENCODE([number]).decode()
@@ -125,10 +200,11 @@ def _copy_chunks(old: sqlite3.Connection, tx: Transaction, number: int, size: in
     """Copy what is left of a body of `size` octets (None: not known). Returns its damage or ""."""
     damage = ""
     first = number << CHUNK_BITS
-    count = MAX_CHUNKS if size is None else chunk_count(size)
+    count = MAX_CHUNKS if size is None else min(chunk_count(size), MAX_CHUNKS)
     for place in range(count):
         rows = _rows(old, _Q["salvage_chunk"], first + place)
-        insert_rows(tx, "chunk", rows)
+        if not _insert(tx, "chunk", rows):
+            rows = []
         if size is None:
             if not rows:
                 break
@@ -140,8 +216,21 @@ def _copy_chunks(old: sqlite3.Connection, tx: Transaction, number: int, size: in
     return damage
 
 
-def _rows(old: sqlite3.Connection, sql: str, number: int) -> list[tuple[Any, ...]]:
+def _insert(tx: Transaction, table: str, rows: Iterable[Row]) -> bool:
+    """Insert rows, but for those that are none of ours any more, as with NULL for a state; these
+    stay in the old file. Returns whether all were inserted.
+    """
+    whole = True
+    for row in rows:
+        try:
+            insert_rows(tx, table, [row])
+        except sqlite3.IntegrityError:
+            whole = False
+    return whole
+
+
+def _rows(old: sqlite3.Connection, sql: str, number: int) -> list[Row]:
     """The rows of one message, or none of them when they can't be read."""
-    with suppress(sqlite3.DatabaseError):
+    with suppress(*_UNREADABLE):
         return old.execute(sql, (number,)).fetchall()
     return []

@@ -17,6 +17,7 @@ Never touches the loop but by `call_soon_threadsafe`, once a batch.
 
 import asyncio
 import sqlite3
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import groupby
 from operator import attrgetter
@@ -28,7 +29,7 @@ from tideover.events.clock import now
 from tideover.events.event import Event, EventSink
 from tideover.events.records import SpoolRecovered, SpoolTrouble
 from tideover.spool.interface import SpoolError, SpoolUnavailable
-from tideover.spool.sqlite.trouble import spool_error
+from tideover.spool.sqlite.trouble import is_damage, spool_error
 from tideover.spool.sqlite.upkeep import Upkeep
 from tideover.spool.sqlite.work import Transaction, Work
 
@@ -49,12 +50,14 @@ class Writer:
         conn: sqlite3.Connection,
         loop: asyncio.AbstractEventLoop,
         sink: EventSink,
+        damaged: Callable[[], None],
     ) -> None:
         self.loop = loop
         self.failing = False
         self.upkeep = Upkeep()
         self._conn = conn
         self._sink = sink
+        self._damaged = damaged
         self._inbox: Batch = []
         self._queue: SimpleQueue[Batch | None] = SimpleQueue()
         self._closed = False
@@ -165,7 +168,11 @@ class Writer:
         if self._conn.in_transaction:
             with suppress(sqlite3.Error):  # SQLite has rolled back by itself
                 self._conn.execute("ROLLBACK")
-        return spool_error(error) if isinstance(error, sqlite3.Error) else error
+        if not isinstance(error, sqlite3.Error):
+            return error
+        if is_damage(error):
+            self._damaged()
+        return spool_error(error)
 
     def _note_health(self, error: Exception | None, events: list[Event]) -> None:
         """Tell when writing begins to fail, and when it works again."""
