@@ -59,6 +59,7 @@ class Connection(asyncio.Protocol):
         self._lost = False
         self._write_paused = False
         self._read_paused = False
+        self._in_body = False
         self._opened = self._loop.time()
         self._patience = Patience(self._opened)
         self._reason = "eof"
@@ -88,6 +89,8 @@ class Connection(asyncio.Protocol):
         session = self._session
         if session.receiving_body:
             self._patience.took(len(data), self._loop.time())
+        elif self._in_body:
+            self._patience.took_between(len(data))
         session.receive_data(data)
         if self._greeting is not None:
             self._greet(early=True)
@@ -234,6 +237,12 @@ class Connection(asyncio.Protocol):
                 self._transport.write(session.data_to_send())
         if out := session.data_to_send():
             self._transport.write(out)
+        if session.body_under_way is not self._in_body:
+            self._in_body = not self._in_body
+            if self._in_body:
+                self._patience.body_begins(self._loop.time())
+            elif self._house.draining and not self._waiting:
+                self._end(SHUTTING_DOWN, "shutdown")
         if self._read_paused or session.buffered > READ_AHEAD:
             self._throttle()
 
@@ -258,7 +267,8 @@ class Connection(asyncio.Protocol):
         """As `Line.go_on`."""
         if self._gone:
             return
-        if self._house.draining:
+        # a body goes on: what was waited for may be a piece of it
+        if self._house.draining and not self._session.receiving_body:
             self._end(SHUTTING_DOWN, "shutdown")
         else:
             self._pump()
@@ -345,7 +355,7 @@ class Connection(asyncio.Protocol):
         left = self._patience.left(now, limit)
         if left <= 0:
             self._end(TIMED_OUT, "timeout")
-        elif body and self._patience.too_slow(now, self._smtp.min_data_rate):
+        elif self._in_body and self._patience.too_slow(now, self._smtp.min_data_rate):
             self._end(TOO_SLOW, "too-slow")
         else:
             self._arm(left)

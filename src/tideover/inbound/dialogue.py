@@ -33,6 +33,7 @@ from tideover.smtp.events import (
 from tideover.smtp.receipt import Receipt
 from tideover.smtp.replies import Reply
 from tideover.smtp.server import ServerSession
+from tideover.smtp.states import State
 from tideover.spool.interface import SpoolError
 
 
@@ -82,7 +83,6 @@ class Dialogue:
             case MailFrom():
                 self._begin(event)
             case BodyStart(chunking=chunking):
-                self._patience.body_begins(self._loop.time())
                 if not chunking and self._session.buffered:
                     self._policy.pipelined()  # DATA ends a group of commands (RFC 2920 §3.1)
                 self._answer_when_known(self._current.start_body(chunking=chunking))
@@ -151,6 +151,8 @@ class Dialogue:
         else:
             self.refused += 1
             self._session.reply(answer)
+            if self._session.state is State.READY and self._transaction is not None:
+                self._transaction.close()  # a BDAT that is refused ends it (RFC 3030 §2)
 
     def _answer_when_known(self, answer: Awaitable[Reply | None] | Reply | None) -> None:
         if answer is None or isinstance(answer, Reply):

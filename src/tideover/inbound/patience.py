@@ -34,6 +34,12 @@ class Patience:
         self._since = now
         self._octets += octets
 
+    def took_between(self, octets: int) -> None:
+        """So much came between two chunks: a command, and what of its chunk came with it. That is
+        nothing complete yet.
+        """
+        self._octets += octets
+
     def held_up(self, since: float, now: float) -> None:
         """From `since` to `now` the client waited for us."""
         self._since = now

@@ -55,6 +55,9 @@ def read_rcpt(argument: bytes, *, smtputf8: bool) -> RcptTo | Reply:
         return answers.NO_DOMAIN
     if not recipient.is_ascii and not smtputf8:
         return answers.UTF8_NEEDED
+    if found.orcpt is not None and not found.orcpt.isascii() and not smtputf8:
+        # there is a form of it in ASCII (RFC 6533 §3); primaries would be told this one as it is
+        return reply(501, "5.5.4", "the value of ORCPT needs SMTPUTF8")
     return RcptTo(recipient, found)
 
 

@@ -109,8 +109,15 @@ class ServerSession:
 
     @property
     def receiving_body(self) -> bool:
-        """Whether a body is under way, for the choice of the time limit."""
-        return self.state is State.DATA or self.state is State.CHUNK
+        """Whether octets of a body are awaited, for the choice of the time limit; also those that
+        are only read past, as their BDAT is refused.
+        """
+        return self.state is State.DATA or self.state is State.CHUNK or self._skip_octets > 0
+
+    @property
+    def body_under_way(self) -> bool:
+        """Whether a body has begun, for its least rate: also between two of its chunks."""
+        return self.receiving_body or self.state is State.CHUNKS
 
     def next_event(self) -> Event | Signal:
         """The next thing that happened, or why there is none. Never raises, whatever came in."""
