@@ -11,6 +11,7 @@ from tideover.events import delivery_records
 from tideover.message.envelope import Recipient
 from tideover.outbound import context
 from tideover.outbound.connection import ConnectionFailed
+from tideover.primary.interface import NextHop, Route
 from tideover.spool.interface import State
 from tideover.spool.sqlite import open_spool
 from tideover.testing.peer import Peer, Reaction
@@ -144,6 +145,38 @@ def test_what_the_next_hop_cannot_take_is_refused_by_us(capabilities, envelope, 
             await rig.told(delivery_records.DeadLettered)
             assert [row.state for row in await rig.rows(queue_id)] == [State.DEAD]
             assert not peer.messages
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "envelope", "body"),
+    [
+        (["PIPELINING"], {"smtputf8": True}, BODY),
+        (["PIPELINING"], {"declared": "8BITMIME"}, b"\xff\r\n"),
+        (["SIZE 80"], {}, BODY),
+    ],
+)
+def test_what_another_backup_cannot_take_waits_for_the_primary(capabilities, envelope, body):
+    async def scenario():
+        async with Peer() as primary, Peer(capabilities) as backup:
+            await primary.stop()
+            here = "127.0.0.1"
+            hops = (
+                NextHop("mx1.example", here, primary.port, preference=10),
+                NextHop("mx2.example", here, backup.port, intermediate=True, preference=20),
+            )
+            async with Rig(Route(key="both", hops=hops)).running() as rig:
+                queue_id = await rig.put(body=body, **envelope)
+                await rig.state(queue_id, State.DEFERRED)
+                (row,) = await rig.rows(queue_id)
+                assert not row.last_reply[:3].isdigit()  # no report quotes it as the primary's
+                await primary.start()
+                await asyncio.sleep(0.2)
+                await backup.stop()
+                await rig.dispatcher.flush()
+                await rig.told(delivery_records.Delivered)
+                assert (len(primary.messages), len(backup.messages)) == (1, 0)
 
     run(scenario)
 

@@ -99,6 +99,22 @@ def test_5xx_at_any_step_makes_a_dead_letter(verb):
     run(scenario)
 
 
+@pytest.mark.parametrize("verb", ["MAIL", "RCPT", "DATA"])
+def test_a_server_that_understands_no_command_ends_no_message(verb):
+    async def scenario():
+        def behave(step):
+            return Reaction("502 5.5.1 not implemented") if step.verb == verb else None
+
+        async with Peer(behave=behave) as peer, Rig(route_to(peer.port)).running() as rig:
+            queue_id = await rig.put()
+            await rig.state(queue_id, State.DEFERRED)
+            peer.behave = lambda _step: None
+            await rig.dispatcher.flush()
+            await rig.told(delivery_records.Delivered)
+
+    run(scenario)
+
+
 @pytest.mark.parametrize("verb", ["CONNECT", "EHLO"])
 def test_5xx_to_all_at_the_door_touches_no_message(verb):
     async def scenario():
@@ -522,6 +538,46 @@ def test_in_clear_when_the_handshake_fails(contexts, kind, loop):
     run(scenario, loop=loop)
 
 
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+@pytest.mark.parametrize("hazard", ["close", "reset", "silence"])
+def test_in_clear_when_the_server_gives_tls_up_after_our_side_is_done(contexts, hazard, loop):
+    async def scenario():
+        under_tls = set()
+
+        def behave(step):
+            if step.verb == "STARTTLS":
+                under_tls.add(step.connection)
+            elif step.connection in under_tls:
+                return HAZARDS[hazard]
+            return None
+
+        async with Peer(TLS, tls=contexts["good"], behave=behave) as peer:
+            rig = Rig(route_to(peer.port), command_timeout=0.2, probe_interval=5.0)
+            async with rig.running():
+                await rig.put()
+                (delivered,) = await rig.told(delivery_records.Delivered)
+                assert (delivered.tls, peer.connections) == (None, 2)
+
+    run(scenario, loop=loop)
+
+
+def test_a_refusal_under_tls_is_not_answered_in_clear(contexts):
+    async def scenario():
+        def behave(step):
+            late = step.verb == "EHLO" and "STARTTLS" in peer.commands
+            return Reaction("421 4.3.2 not now", close=True) if late else None
+
+        async with Peer(TLS, tls=contexts["good"], behave=behave) as peer:
+            rig = Rig(route_to(peer.port), probe_interval=5.0)
+            async with rig.running():
+                await rig.put()
+                (changed,) = await rig.told(delivery_records.PrimaryChanged)
+                assert "4.3.2" in changed.reason
+                assert peer.connections == 1
+
+    run(scenario)
+
+
 def test_in_clear_when_starttls_is_declined(contexts):
     async def scenario():
         behave = once("STARTTLS", Reaction("454 4.7.0 not now"))
@@ -886,6 +942,34 @@ def test_a_domain_held_in_the_moment_its_mail_arrives_goes_home_when_released(mo
             await asyncio.sleep(0.05)
             rig.dispatcher.set_hold(DOMAIN, None)
             await rig.told(delivery_records.Delivered, 2, within=2.0)
+
+    run(scenario)
+
+
+def test_what_fails_under_way_is_not_tried_again_in_a_domain_that_is_held_by_then():
+    async def scenario():
+        failing = asyncio.Event()
+
+        def behave(step):
+            if step.verb != "DATA" or failing.is_set():
+                return None
+            failing.set()
+            return Reaction(delay=0.1, close=True)
+
+        async with Peer(behave=behave) as peer:
+            rig = Rig(route_to(peer.port), first_connections=2)
+            both = [await rig.put(notify=False), await rig.put(notify=False)]
+            async with rig.running():
+                await failing.wait()
+                await rig.told(delivery_records.Delivered)  # its connection is free for more
+                hold = DomainHold(domain=DOMAIN, reason="test", by="me", since=0.0)
+                rig.dispatcher.set_hold(DOMAIN, hold)
+                await asyncio.sleep(0.3)
+                (left,) = [row for one in both for row in await rig.rows(one)]
+                assert (left.state, left.attempts) == (State.QUEUED, 0)
+                assert len(peer.messages) == 1
+                rig.dispatcher.set_hold(DOMAIN, None)
+                await rig.told(delivery_records.Delivered, 2)
 
     run(scenario)
 

@@ -18,6 +18,7 @@ from tideover.outbound.outcome import Deferred, Delivered, Outcome, Refused, Unk
 from tideover.smtp.capabilities import Capabilities
 from tideover.smtp.client_commands import unmet_need
 from tideover.smtp.client_values import Command, Declined, Mail, Postponed, Taken, Verdict
+from tideover.smtp.replies import Reply
 from tideover.spool.interface import CHUNK, Claim, MessageDamaged, Spool, SpoolError
 
 RECIPIENTS = 100
@@ -27,6 +28,9 @@ NAMES: Final = 0.5
 """Seconds to wait for what DNS calls a client: the first message goes home within 2 s of the
 primary's return, also when DNS is dead, and those of clients with a dead DNS hold up no others.
 """
+
+_QUARRELS: Final = frozenset((500, 502, 503))
+"""Command unknown, not implemented, out of order."""
 
 Outcomes = list[tuple[int, Outcome]]
 """Index of the recipient in the envelope, and what became of it."""
@@ -114,7 +118,7 @@ async def _send(connection: Connection, claim: Claim, spool: Spool, outcomes: Ou
         mail = _describe(claim, now, whole_lines=whole_lines)
         refusal = unmet_need(mail, offered, eight_bit=eight_bit)
         if refusal is not None:
-            outcomes += [(index, Refused(refusal, ours=True)) for index in now]
+            outcomes += [(index, _unmet(refusal, connection)) for index in now]
             continue
         if whole:
             verdicts = await connection.transact(mail, content)
@@ -124,6 +128,17 @@ async def _send(connection: Connection, claim: Claim, spool: Spool, outcomes: Ou
         if postponed:
             limit = len(now) - len(postponed)
             left = postponed + left
+
+
+def _unmet(refusal: Reply, connection: Connection) -> Outcome:
+    """What our own refusal means. What another backup lacks, the primary may have when it is back.
+
+    The text must not begin as a reply: a report would quote it as the primary's.
+    """
+    if connection.hop.intermediate:
+        text = f"{connection.host} is another backup: {refusal}"
+        return Deferred(text, message_specific=True)
+    return Refused(refusal, ours=True)
 
 
 def _note(
@@ -153,6 +168,8 @@ def outcome_of(verdict: Verdict, *, dsn: bool) -> Outcome:
             stage = verdict.command.name
             if _about_the_host(verdict):
                 return Deferred(str(reply), reply)
+            if _is_quarrel(verdict):
+                return Deferred(str(reply), reply, message_specific=True)
         if reply.permanent:
             return Refused(reply, stage=stage)
         return Deferred(str(reply), reply, message_specific=True)
@@ -177,6 +194,20 @@ def _about_the_host(declined: Declined) -> bool:
         return False
     return reply.enhanced in ("4.3.1", "4.3.2") or (
         declined.command is Command.MAIL and reply.enhanced.startswith("4.3.")
+    )
+
+
+def _is_quarrel(declined: Declined) -> bool:
+    """Whether a refusal is about our commands, and so no word on this message or recipient.
+
+    Passed through it is none either (`answer`), and what went into the queue for it must not be
+    given up by it. With a status that is not of the protocol (RFC 3463 §3.6) it is some policy's.
+    """
+    reply = declined.reply
+    return (
+        reply.code in _QUARRELS
+        and declined.command is not Command.BODY
+        and (reply.enhanced or "5.5.").startswith("5.5.")
     )
 
 

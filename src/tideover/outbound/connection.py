@@ -157,7 +157,8 @@ class Connection(asyncio.Protocol):
         """STARTTLS, handshake, EHLO. Returns in clear when the server declines STARTTLS.
 
         Raises:
-            HandshakeFailed: the handshake failed; the connection is gone.
+            HandshakeFailed: the handshake failed, or nothing was said under TLS; the connection is
+                gone.
             ConnectionFailed: the session ended.
         """
         self._session.start_tls()
@@ -190,7 +191,14 @@ class Connection(asyncio.Protocol):
         self._session.tls_established()
         self._answer = None
         self._flush()
-        await self._wait()
+        answered = self._session.answered
+        try:
+            await self._wait()
+        except ConnectionFailed as error:
+            # By TLS 1.3 our side is done before the server has judged: it may fail there yet.
+            if self._session.answered == answered:
+                raise HandshakeFailed(f"no answer under TLS: {error.text}") from error
+            raise
 
     async def transact(self, mail: Mail, content: bytes) -> tuple[Verdict, ...]:
         """Send a message that is in memory as a whole."""

@@ -67,6 +67,7 @@ class Drain:
         self._ready: deque[Claim] = deque()
         self._idle: deque[asyncio.Future[Claim | None]] = deque()
         self._aside: list[Claim] = []
+        self._withdrawn: set[str] = set()  # domains, until they have mail to claim again
         self._poke = asyncio.Event()
         self._stopping = False
         self._claiming = False
@@ -121,7 +122,10 @@ class Drain:
             connection.abort(reason)
 
     async def withdraw(self, domain: str) -> None:
-        """Give back what was claimed for a domain and not begun (it is held, or goes elsewhere)."""
+        """Give back what was claimed for a domain and not begun (it is held, or goes elsewhere);
+        what is under way too, should it not be brought home.
+        """
+        self._withdrawn.add(domain)
         in_hand = [*self._ready, *self._aside]
         await self._give_back([claim for claim in in_hand if _domain(claim) == domain], None)
 
@@ -136,6 +140,7 @@ class Drain:
         while self._lanes and len(self._ready) < self._low_water() and not self._stopping:
             lane = self._lanes.popleft()
             lane.mail = False
+            self._withdrawn.discard(lane.domain)
             destination = lane.destination
             limit = context.ledger.limit()
             now = context.clock()
@@ -179,7 +184,9 @@ class Drain:
 
     def _again(self, claim: Claim) -> None:
         """A claim that was not brought home is the next to be tried."""
-        if not self._hand_over(claim):
+        if _domain(claim) in self._withdrawn:
+            self._context.spawn(self._give_back([claim], None))
+        elif not self._hand_over(claim):
             self._ready.appendleft(claim)
             self._poke.set()
 

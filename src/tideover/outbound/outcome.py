@@ -26,7 +26,7 @@ class Deferred(Struct, frozen=True, tag=True):
 
 
 class Refused(Struct, frozen=True, tag=True):
-    """Never: a 5xx, or something the next hop lacks that this message needs (`reply` is then ours,
+    """Never: a 5xx, or something the primary lacks that this message needs (`reply` is then ours,
     and `ours` is True). `stage` names what it answered, as in `Command`.
     """
 

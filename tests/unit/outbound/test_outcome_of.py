@@ -36,6 +36,9 @@ def test_taken_lost_and_refused():
         (421, None, Command.DATA, False),
         (421, None, Command.BODY, True),
         (530, "5.7.0", Command.MAIL, False),
+        (500, None, Command.MAIL, True),
+        (502, "5.5.1", Command.RCPT, True),
+        (503, "5.5.1", Command.DATA, True),
     ],
 )
 def test_about_the_message_or_about_the_host(code, enhanced, command, specific):
@@ -43,3 +46,18 @@ def test_about_the_message_or_about_the_host(code, enhanced, command, specific):
     assert outcome_of(Declined(answer, command), dsn=False) == Deferred(
         str(answer), answer, message_specific=specific
     )
+
+
+@pytest.mark.parametrize(
+    ("code", "enhanced", "command"),
+    [
+        (503, "5.7.1", Command.RCPT),  # a policy's, whatever the code
+        (500, None, Command.BODY),  # the message was seen
+        (501, "5.1.7", Command.MAIL),
+        (504, None, Command.MAIL),
+    ],
+)
+def test_what_is_no_quarrel_about_commands_is_refused(code, enhanced, command):
+    answer = Reply(code, enhanced, ("text",))
+    refused = Refused(answer, stage=command.name)
+    assert outcome_of(Declined(answer, command), dsn=False) == refused
