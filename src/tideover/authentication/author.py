@@ -115,8 +115,11 @@ def _domains_in(texts: Iterable[str]) -> tuple[str, ...]:
 
 
 def _readings(written: str) -> Iterator[str]:
-    """The domains that a text after "@" can be read as."""
-    for text in {written.split()[0]: None, "".join(written.split()): None}:
+    """The domains that a text after "@" can be read as; none where it is but white space, of which
+    there is more beyond ASCII.
+    """
+    words = written.split()
+    for text in dict.fromkeys((*words[:1], "".join(words))):
         for candidate in (text, _leading_ascii(text)):
             try:
                 yield parse_domain(candidate[:_MAX_DOMAIN].strip("."))

@@ -8,15 +8,20 @@ the result temperror, but only where the verdict hangs on it.
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import Final
+from time import monotonic
+from typing import Final, Protocol
 
 from msgspec import Struct
 
 from tideover.authentication.dmarc_record import Record, record_of
 from tideover.authentication.results import DkimResult, DmarcResult, SpfResult
 from tideover.config.values import parse_domain
-from tideover.dns.names import Names
-from tideover.dns.resolver import DnsUnavailable, NoSuchName
+from tideover.dns.resolver import DnsError, DnsUnavailable, NoSuchName
+
+PATIENCE: Final = 15.0
+"""Seconds for all that is asked about one message: an author whose DNS is slow must not use up the
+time in which another one's policy is found.
+"""
 
 _PREFIX: Final = "_dmarc."
 _MAX_NAME: Final = 253
@@ -24,6 +29,40 @@ _LABELS: Final = 7  # what longer names are shortened to, so that a walk has eig
 _RANK: Final = {"temperror": 4, "permerror": 2, "none": 1, "pass": 0}
 _NOBODY: Final = DmarcResult(result="none", reason="no author domain in the From field")
 _RANK_OF_FAIL: Final = {"reject": 6, "quarantine": 5, "none": 3}
+
+
+class Texts(Protocol):
+    """What DMARC asks of `Names`."""
+
+    async def txt(self, name: str) -> tuple[bytes, ...]:
+        """As `Names.txt`."""
+
+
+class AskedOnce:
+    """`Texts` for one message: each name is asked for once, also when its TTL is 0. The walks of
+    eight authors and ten signers have much in common, and their owner would have us ask a
+    thousand times over. After `PATIENCE` seconds nothing more is asked, and DNS does not say.
+    """
+
+    def __init__(self, names: Texts) -> None:
+        self._names = names
+        self._began = monotonic()
+        self._said: dict[str, tuple[bytes, ...] | DnsError] = {}
+
+    async def txt(self, name: str) -> tuple[bytes, ...]:
+        """As `Names.txt`."""
+        said = self._said.get(name)
+        if said is None:
+            if monotonic() - self._began >= PATIENCE:
+                raise DnsUnavailable("the DNS of this message's domains takes too long")
+            try:
+                said = await self._names.txt(name)
+            except DnsError as error:
+                said = error
+            self._said[name] = said
+        if isinstance(said, DnsError):
+            raise said.with_traceback(None)
+        return said
 
 
 class Walk(Struct, frozen=True):
@@ -36,7 +75,7 @@ class Walk(Struct, frozen=True):
 
 
 async def evaluate(
-    author_domain: str, spf: Sequence[SpfResult], dkim: Sequence[DkimResult], names: Names
+    author_domain: str, spf: Sequence[SpfResult], dkim: Sequence[DkimResult], names: Texts
 ) -> DmarcResult:
     """DMARC of one author domain (lower-case A-labels). Never raises.
 
@@ -64,7 +103,7 @@ def _rank(result: DmarcResult) -> int:
     return _RANK[result.result]
 
 
-async def aligned(one: str, other: str, names: Names, *, strict: bool = False) -> bool:
+async def aligned(one: str, other: str, names: Texts, *, strict: bool = False) -> bool:
     """Whether two domains (lower-case A-labels) are aligned (RFC 9989 §4.4).
 
     Names are looked up only where the domains have a chance. Raises as `tree_walk`.
@@ -79,7 +118,7 @@ async def aligned(one: str, other: str, names: Names, *, strict: bool = False) -
     return (await tree_walk(other, names)).organization == organization
 
 
-async def tree_walk(domain: str, names: Names) -> Walk:
+async def tree_walk(domain: str, names: Texts) -> Walk:
     """Walk from `domain` up to the root, in at most eight queries.
 
     Raises:
@@ -113,7 +152,7 @@ def _organization(start: str, records: Sequence[tuple[str, Record]]) -> str:
     return records[-1][0] if records else start
 
 
-async def _record_at(domain: str, names: Names) -> Record | None:
+async def _record_at(domain: str, names: Texts) -> Record | None:
     name = _PREFIX + domain
     if len(name) > _MAX_NAME:
         return None
@@ -123,7 +162,7 @@ async def _record_at(domain: str, names: Names) -> Record | None:
         return None
 
 
-async def _discovered(author: str, names: Names) -> tuple[str, Record] | None:
+async def _discovered(author: str, names: Texts) -> tuple[str, Record] | None:
     """The record that holds for an author domain and where it is (§4.10.1)."""
     own = await _record_at(author, names)
     if own is not None:
@@ -136,7 +175,7 @@ async def _discovered(author: str, names: Names) -> tuple[str, Record] | None:
 
 
 async def _evaluated(
-    author: str, spf: Sequence[SpfResult], dkim: Sequence[DkimResult], names: Names
+    author: str, spf: Sequence[SpfResult], dkim: Sequence[DkimResult], names: Texts
 ) -> DmarcResult:
     found = await _discovered(author, names)
     if found is None:
@@ -178,7 +217,7 @@ async def _evaluated(
 
 
 async def _speaks(
-    results: Sequence[SpfResult] | Sequence[DkimResult], author: str, names: Names, *, strict: bool
+    results: Sequence[SpfResult] | Sequence[DkimResult], author: str, names: Texts, *, strict: bool
 ) -> bool | None:
     """Whether one of the results passes and is aligned; None: it could be, but DNS does not say."""
     answer: bool | None = False
@@ -205,7 +244,7 @@ def _domains(results: Sequence[SpfResult] | Sequence[DkimResult], outcome: str) 
     return domains
 
 
-async def _asked(author: str, at: str, record: Record, names: Names) -> str:
+async def _asked(author: str, at: str, record: Record, names: Texts) -> str:
     """What the record asks for a message of this author domain that fails (§4.10.1)."""
     if at == author:
         return record.policy

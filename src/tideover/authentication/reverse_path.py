@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from tideover.authentication.dmarc import aligned
+from tideover.authentication.dmarc import AskedOnce, aligned
 from tideover.authentication.results import DkimResult, DmarcResult, SpfResult
 from tideover.authentication.spf import proves
 from tideover.dns.names import Names
@@ -36,13 +36,13 @@ async def authenticated(
     for result in spf:
         if result.scope == "mfrom" and result.domain == sender_domain and proves(result):
             return True, f"SPF passes for {sender_domain} by {result.mechanism[:_MAX_SHOWN]}"
-    unknown = False
+    unknown, texts = False, AskedOnce(names)
     for signature in dkim:
         if not signature.speaks:
             continue
         signer = signature.domain.lower()
         try:
-            if await aligned(sender_domain, signer, names):
+            if await aligned(sender_domain, signer, texts):
                 return True, f"a DKIM signature of {signer} is valid"
         except DnsUnavailable:
             unknown = True

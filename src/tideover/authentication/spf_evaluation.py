@@ -5,6 +5,7 @@ matched down to the innermost record. What records of strangers can cost is boun
 look-ups by §4.6.4, questions to DNS and octets of records by limits of our own.
 """
 
+import asyncio
 import re
 from collections.abc import Sequence
 from socket import AF_INET, AF_INET6, inet_pton
@@ -24,12 +25,17 @@ from tideover.authentication.spf_macros import (
 from tideover.authentication.spf_record import Directive, RecordError, SpfRecord, is_spf, parse
 from tideover.dns.names import Names
 from tideover.dns.resolver import DnsUnavailable, NoSuchName
+from tideover.eager import run
 
 MAX_TERMS: Final = 10  # that ask DNS
 MAX_VOID: Final = 2
 MAX_HOSTS: Final = 10  # of one mx; names of the client
 MAX_QUESTIONS: Final = 40  # in all but names of the client; §4.6.4 would allow 111
 MAX_OCTETS: Final = 16 * 1024  # of all records
+PATIENCE: Final = 5.0
+"""Seconds for all names of the client: their DNS is the client's own, and must not hold up what the
+sender's says of a forger.
+"""
 _MAX_TEXT: Final = 80  # of a term or a name in a reason
 
 # What a question can be asked about: no backslash, which DNS libraries take for an escape.
@@ -225,11 +231,21 @@ class Evaluation:
         """Those that lead back to it (§5.5); those of which DNS says nothing are passed over."""
         if self._client_has is None:
             self._client_has = []
-            for name in (await self._quietly("ptr", self._client.text))[:MAX_HOSTS]:
-                found = await self._quietly("address", name)
-                if any(self._number(one) == self._client.value for one in found):
-                    self._client_has.append(name.removesuffix(".").lower())
+            begun = run(self._look_up_client(self._client_has))
+            if isinstance(begun, asyncio.Task):
+                try:
+                    await asyncio.wait((begun,), timeout=PATIENCE)
+                    if begun.done():
+                        begun.result()
+                finally:
+                    begun.cancel()
         return self._client_has
+
+    async def _look_up_client(self, names: list[str]) -> None:
+        for name in (await self._quietly("ptr", self._client.text))[:MAX_HOSTS]:
+            found = await self._quietly("address", name)
+            if any(self._number(one) == self._client.value for one in found):
+                names.append(name.removesuffix(".").lower())
 
     def _count_term(self) -> None:
         self._terms += 1

@@ -13,6 +13,8 @@ from typing import Any, Final, Literal, Protocol
 
 import dns.asyncresolver
 import dns.exception
+import dns.flags
+import dns.message
 import dns.name
 import dns.nameserver
 import dns.rdatatype
@@ -225,6 +227,8 @@ class DnsResolver:
             if answer.rrset is not None:
                 return list(answer.rrset)[:_MAX_RECORDS], ttl
             if answer.canonical_name == name:
+                if _refers_on(answer.response):
+                    raise DnsUnavailable(f"DNS only says which servers to ask for {_text(name)}")
                 return [], ttl
             name = answer.canonical_name
         raise DnsUnavailable(f"DNS has more than {_MAX_ALIASES} aliases in a row at {name}")
@@ -259,6 +263,18 @@ class DnsResolver:
         resolver.lifetime = self._config.timeout
         resolver.use_edns(0, 0, _EDNS_PAYLOAD)
         return resolver
+
+
+def _refers_on(response: dns.message.Message) -> bool:
+    """Whether an empty answer is none, but a referral (RFC 2308 §2.2.1): of a server that does not
+    look names up for us, or that has lost the zone.
+    """
+    kinds = {rrset.rdtype for rrset in response.authority}
+    return (
+        not response.flags & dns.flags.AA
+        and dns.rdatatype.NS in kinds
+        and dns.rdatatype.SOA not in kinds
+    )
 
 
 def _value(record: object) -> str | bytes | tuple[int, str]:

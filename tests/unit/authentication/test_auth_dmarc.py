@@ -4,8 +4,9 @@ import asyncio
 
 import pytest
 
-from tideover.authentication.dmarc import aligned, evaluate, tree_walk, worst
+from tideover.authentication.dmarc import AskedOnce, aligned, evaluate, tree_walk, worst
 from tideover.authentication.results import DkimResult, DmarcResult, SpfResult
+from tideover.dns.resolver import DnsUnavailable
 from tideover.testing.dns import FakeNames
 
 REJECT = "v=DMARC1; p=reject"
@@ -342,3 +343,19 @@ def test_the_worst_verdict_counts():
 
 def test_no_author_no_dmarc():
     assert worst([]).result == "none"
+
+
+# what a message costs
+
+
+def test_of_one_message_each_name_is_asked_for_once():
+    dns = names({"example.com": REJECT}, broken=("_dmarc.broken.example",))
+    once = AskedOnce(dns)
+    for _ in range(2):
+        assert now(tree_walk("mail.example.com", once)).organization == "example.com"
+        with pytest.raises(DnsUnavailable):
+            once.txt("_dmarc.broken.example").send(None)
+    asked_for = [question.removeprefix("txt ") for question in dns.asked]
+    assert sorted(asked_for) == [
+        "_dmarc.broken.example", "_dmarc.com", "_dmarc.example.com", "_dmarc.mail.example.com",
+    ]  # fmt: skip

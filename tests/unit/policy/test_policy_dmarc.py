@@ -294,3 +294,20 @@ def test_i14_a_chain_that_dns_leaves_open_refuses_nobody(check):
 def test_a_message_that_passes_needs_no_sealer(check):
     made = check("a@reject.example", dkim=[signed("reject.example")], arc=arc(result="fail"))
     assert made.detail.result == "pass"
+
+
+def test_a_message_with_many_authors_and_signers_costs_few_questions(check):
+    # each signer is an organization of its own, so that none is aligned and all are looked at
+    own = {f"_dmarc.own{n}.evil.example": ["v=DMARC1; p=none; psd=n"] for n in range(10)}
+    names = FakeNames(txt={"_dmarc.evil.example": ["v=DMARC1; p=reject"], **own})
+    authors = ", ".join(f"a@u{n}.b.c.d.e.f.evil.example" for n in range(8))
+    signers = [signed(f"x.x.x.x.x.own{n}.evil.example") for n in range(10)]
+    assert found(check(authors, dkim=signers, names=names)) == "dmarc-reject"
+    assert len(names.asked) == len(set(names.asked)) < 100
+
+
+@pytest.mark.parametrize("space", ["\u3000", "\xa0", "\u2003 \u2003", "\x85"])
+def test_white_space_for_a_domain_hides_no_author(check, space):
+    for other in (f"b@{space}", f"<b@{space}>", f'"b"@{space}.{space}'):
+        assert found(check(f"a@reject.example, {other}")) == "dmarc-reject"
+        assert found(check(f"{other}, a@reject.example")) == "dmarc-reject"

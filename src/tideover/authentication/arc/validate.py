@@ -34,6 +34,11 @@ from tideover.message.fields import HeaderSection
 ALGORITHM: Final = "rsa-sha256"
 """The one that RFC 8617 knows."""
 
+PATIENCE: Final = 15.0
+"""Seconds for the keys of a chain: a forger may name 51 whose DNS hangs, and DMARC, which waits for
+what ARC says, has to be done before the time for the whole message is up.
+"""
+
 _TIME: Final = re.compile(r"[0-9]{1,12}")
 _FEW: Final = 1
 
@@ -55,7 +60,8 @@ class _Chain(Struct, frozen=True):
 
     @property
     def key_names(self) -> list[str]:
-        return [self.newest.key_name, *(seal.key_name for seal in self.seals)]
+        # the newest first: nobody may claim a seal of others whose key is never asked for
+        return [self.newest.key_name, *(seal.key_name for seal in reversed(self.seals))]
 
 
 async def arc_validate(header: HeaderSection, body: Body, names: Names, *, now: float) -> ArcResult:
@@ -73,7 +79,7 @@ async def arc_validate(header: HeaderSection, body: Body, names: Names, *, now: 
         if not sets:
             return ArcResult(result="none")
         chain = _read(sets, now)
-        keys = await fetch_keys(chain.key_names, names)
+        keys = await fetch_keys(chain.key_names, names, patience=PATIENCE)
         unknown = _unknown(keys)
         note = await _verify(chain, keys, header, body)
     except ChainBroken as broken:

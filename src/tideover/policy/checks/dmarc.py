@@ -12,8 +12,9 @@ import msgspec
 
 from tideover.authentication.author import AuthorsUnclear, authors
 from tideover.authentication.authserv import Statement, statements_of
-from tideover.authentication.dmarc import evaluate, worst
+from tideover.authentication.dmarc import AskedOnce, evaluate, worst
 from tideover.authentication.results import ArcResult, DkimResult, DmarcResult, SpfResult
+from tideover.eager import together
 from tideover.policy.checks.broken_section import whole_section
 from tideover.policy.interface import About, Check, Found, Result
 from tideover.policy.services import Services
@@ -52,10 +53,11 @@ def make(services: Services) -> Check:
             return _UNCLEAR
         except OSError as error:
             return Result(undecided=f"the copy of the message can't be read: {error}")
-        results = []
-        for domain in domains:
-            spf, dkim = _spf(about), _dkim(about, domain)
-            results.append(await evaluate(domain, spf, dkim, names))
+        spf, texts = _spf(about), AskedOnce(names)
+        # side by side: one whose DNS is slow must not keep what another asks for from being known
+        results = await together(
+            evaluate(domain, spf, _dkim(about, domain), texts) for domain in domains
+        )
         return _judged(worst(results), about, sealers)
 
     return check
