@@ -125,14 +125,23 @@ def _take(
     try:
         text = _read(name, handle)
         found.domains[domain] = same(reader.from_text(text), before.get(domain))
-    except FileNotFoundError:  # it went while we read the directory
-        pass
     except (InvalidError, UnreadableError, OSError, UnicodeDecodeError) as error:
+        if isinstance(error, FileNotFoundError) and not _is_still_there(name, handle):
+            return  # it went while we read the directory
         _note(found, _mistakes(error, text, str(directory / name)))
         known = before.get(domain, UNREADABLE)
         found.domains[domain] = known
         found.held += known is UNREADABLE
         found.kept += known is not UNREADABLE
+
+
+def _is_still_there(name: str, handle: int) -> bool:
+    """Whether the name is there: as a link whose target is gone, as with a disk not mounted."""
+    try:
+        os.lstat(name, dir_fd=handle)
+    except OSError:
+        return False
+    return True
 
 
 def _read(name: str, handle: int) -> str:

@@ -64,6 +64,8 @@ def parse(text: str) -> Table:
         raise UnreadableError(f"not TOML: {reason}", numbers[0], numbers[1]) from None
     except RecursionError:
         raise UnreadableError("not TOML: nested too deeply") from None
+    except ValueError:  # Python reads no whole number of more than 4,300 digits
+        raise UnreadableError("not TOML: a number is too long") from None
 
 
 Location = tuple[str | int, ...]

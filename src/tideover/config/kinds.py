@@ -55,6 +55,8 @@ class Kind(Struct, frozen=True):
 
 def _beside_file(path: Path, info: ValidationInfo) -> Path:
     """Relative paths start at the configuration file's directory, given as the context."""
+    if "\0" in str(path):
+        raise ValueError("a path can't hold the sign NUL")
     return Path(info.context, path) if info.context else path
 
 

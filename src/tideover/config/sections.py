@@ -83,7 +83,7 @@ def _domains(text: str) -> Iterator[Section]:
 def _loads(text: str) -> Table:
     try:
         return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError):
+    except (ValueError, RecursionError):  # not TOML, or a number of thousands of digits
         raise InseparableError from None
 
 

@@ -3,7 +3,8 @@
 Invariants
     Never more questions at once than the source's bound, and no longer line than `LINE`.
     A source that fails says "unsure", unless it said yes before: good answers are remembered on
-    disk and outlive it.
+    disk and outlive it. Only a plain yes is one: a honeypot, a refused or an expired entry must not
+    come back as a recipient.
 """
 
 import asyncio
@@ -67,12 +68,14 @@ class AskedSource:
         # what has a memory of its own bounds its questions itself, behind that memory
         self._slots = asyncio.Semaphore(LINE if remembered is None else settings.max_lookups)
         self._line = 0
-        self._answers: OrderedDict[tuple[str, str], tuple[float, Says]] = OrderedDict()
+        self._answers: OrderedDict[tuple[str, str], tuple[float, float, Says]] = OrderedDict()
 
     def says(self, domain: str, key: str, base: str | None, now: float) -> Says | Awaitable[Says]:
         """What is known of a local part of a domain."""
-        if (known := self._answers.get((domain, key))) is not None and known[0] > now:
-            return known[1]
+        if (known := self._answers.get((domain, key))) is not None:
+            at, until, says = known
+            if at <= now < until:  # not when the clock was set back: the end may be years away
+                return says
         if self._line >= LINE:
             return Says(self.name, None, Silence.UNSURE, "too many questions at once")
         names = (key,) if base is None else (key, base)
@@ -83,7 +86,7 @@ class AskedSource:
         try:
             async with asyncio.timeout(self.settings.lookup_timeout):
                 async with self._slots:
-                    match = await self.asker.ask(domain, names)
+                    match = await self._find(domain, names, now)
         except TimeoutError:
             return await self._failed(
                 domain, names, now, f"no answer within {self.settings.lookup_timeout:g} s"
@@ -94,12 +97,20 @@ class AskedSource:
             self._line -= 1
         self._troubles.pop(domain, None)
         self._tried_at[domain] = now
-        if self._remembered is not None and match is not None:
+        if self._remembered is not None and match is not None and _is_plain_yes(match):
             name = match.entry if match.entry in names else names[0]
             self._remembered.said_yes(domain, name, self.name, now)
         elif self._remembered is not None:
             await self._remembered.said_no(domain, names, self.name, now)
         return self._remember(domain, names[0], match, now)
+
+    async def _find(self, domain: str, names: tuple[str, ...], now: float) -> Match | None:
+        """What the source has. An entry that has expired is as if it were not there."""
+        match = await self.asker.ask(domain, names)
+        if match is None or match.terms.count_at(now):
+            return match
+        behind = names[1:] if match.entry == names[0] else ()
+        return await self._find(domain, behind, now) if behind else None
 
     def _remember(self, domain: str, key: str, match: Match | None, now: float) -> Says:
         silence = self._silence if match is None else Silence.NOTHING
@@ -107,7 +118,9 @@ class AskedSource:
         if self._remembered is not None:  # else its own memory knows better
             lasts = self.settings.refresh or DEFAULT_REFRESH
             until = now + (lasts if match is not None else min(lasts, NO_FOR))
-            self._answers[domain, key] = until, says
+            if match is not None and match.terms.expires is not None:
+                until = min(until, match.terms.expires)
+            self._answers[domain, key] = now, until, says
             self._answers.move_to_end((domain, key))
             if len(self._answers) > REMEMBERED:
                 self._answers.popitem(last=False)
@@ -138,3 +151,9 @@ class AskedSource:
             tried_at=self._tried_at.get(domain),
             trouble=trouble,
         )
+
+
+def _is_plain_yes(match: Match) -> bool:
+    """Whether all that the source said of an address is that it exists, and for good."""
+    terms = match.terms
+    return not terms.honeypot and terms.reject is None and terms.expires is None

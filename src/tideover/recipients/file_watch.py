@@ -1,7 +1,8 @@
 """Polls files: all that are due in one go in a thread, since there may be 100,000 of them.
 
 At most `RATE` files a second are looked at, so that with more files than that each is looked at
-more seldom. A file system that hangs holds up this clockwork, and nothing else.
+more seldom. A file system that hangs holds up this clockwork, and nothing else; after a while the
+silence of all files is no longer trusted, since nobody knows what is new in them.
 """
 
 import asyncio
@@ -20,6 +21,8 @@ _AT_ONCE: Final = 200
 _TICK: Final = 0.25
 _LOOKS: Final = 8
 """Looks at a file that is being written, when an operator wants it read."""
+HANGING: Final = 300.0
+"""Seconds that one look at some files may take, as a load over some other way may."""
 
 
 @runtime_checkable
@@ -108,7 +111,9 @@ class FileWatch:
     async def _poll(self, sources: Sequence[LoadedSource], *, confirmed: bool = False) -> None:
         async with self._looking:
             now = self._clock()
-            found = await asyncio.to_thread(self._look_at, sources, now, confirmed)
+            found = await self._until_seen(
+                asyncio.create_task(asyncio.to_thread(self._look_at, sources, now, confirmed))
+            )
             for source, what in zip(sources, found, strict=True):
                 if isinstance(what, Prepared):
                     self._taking.use(source, what, now)
@@ -116,6 +121,20 @@ class FileWatch:
                     await self._failed(source, str(what), now)
                 elif source.lists is not None:
                     self._taking.unchanged(source, now)
+
+    async def _until_seen(self, look: asyncio.Task[list[_Outcome]]) -> list[_Outcome]:
+        """What came of a look. While it hangs no file is looked at, so all are in trouble."""
+        try:
+            while not (await asyncio.wait([look], timeout=HANGING))[0]:
+                now = self._clock()
+                for number, source in enumerate(list(self._known), 1):
+                    if source.lists is not None:
+                        self._taking.failed(source, "a file system does not answer", now)
+                    if number % _AT_ONCE == 0:
+                        await asyncio.sleep(0)
+        finally:
+            look.cancel()
+        return look.result()
 
     def _look_at(
         self, sources: Sequence[LoadedSource], now: float, confirmed: bool

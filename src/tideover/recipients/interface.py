@@ -53,6 +53,10 @@ class Terms(Struct, frozen=True, kw_only=True, omit_defaults=True):
     reject: str | None = None
     expires: float | None = None
 
+    def count_at(self, now: float) -> bool:
+        """Whether the entry still counts at this time (Unix time)."""
+        return self.expires is None or self.expires > now
+
 
 NO_TERMS = Terms()
 

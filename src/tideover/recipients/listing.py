@@ -7,6 +7,8 @@ from tideover.recipients.interface import NO_TERMS, Confidence, Match, Terms
 from tideover.recipients.patterns import Pattern, first_match
 
 _LARGE: Final = 100_000
+BEFORE_ALL: Final = float("-inf")
+"""A time at which nothing has expired."""
 ANY_DOMAIN: Final = ""
 """The key for bare local parts: they count for each domain that uses the source."""
 
@@ -28,9 +30,12 @@ class Listing(Protocol):
         """How many entries: names, patterns and the catch-all."""
         ...
 
-    def find(self, key: str, base: str | None) -> "Match | Awaitable[Match | None] | None":
+    def find(
+        self, key: str, base: str | None, now: float = BEFORE_ALL
+    ) -> "Match | Awaitable[Match | None] | None":
         """What it has for a local part (`names.local_key`), as it stands or, failing that, without
-        its detail (`base`, None when there is none). Awaitable where that takes long.
+        its detail (`base`, None when there is none). Awaitable where that takes long. An entry
+        that has expired by `now` (Unix time) hides no other: it is as if it were not there.
         """
         ...
 
@@ -82,17 +87,18 @@ class NameList:
         """Whether it is names and nothing else."""
         return not (self.terms or self.patterns or self.catch_all is not None)
 
-    def find(self, key: str, base: str | None) -> Match | None:
+    def find(self, key: str, base: str | None, now: float = BEFORE_ALL) -> Match | None:
         """As `Listing.find`; at once."""
         for name in (key, base):
             if name is not None and name in self._names:
                 terms = self.terms.get(name, NO_TERMS) if self.terms else NO_TERMS
-                return Match(Confidence.LISTED, name, terms)
+                if terms.count_at(now):
+                    return Match(Confidence.LISTED, name, terms)
         if self.patterns:
             keys = (key,) if base is None else (key, base)
-            if (pattern := first_match(self.patterns, *keys)) is not None:
+            if (pattern := first_match(self.patterns, *keys, now=now)) is not None:
                 return Match(Confidence.PATTERN, f"/{pattern.text}/", pattern.terms)
-        if self.catch_all is not None:
+        if self.catch_all is not None and self.catch_all.count_at(now):
             return Match(Confidence.CATCH_ALL, "the catch-all", self.catch_all)
         return None
 
@@ -122,9 +128,9 @@ class ListBuilder:
         self.count = 0
         """Entries taken."""
 
-    def is_wanted(self, domain: str) -> bool:
-        """Whether entries of this domain are kept."""
-        return domain in self._names or self._wanted(domain)
+    def has(self, domain: str) -> bool:
+        """Whether some entry of this domain was taken."""
+        return domain in self._names or domain in self._patterns or domain in self._catch_alls
 
     def _takes(self, domain: str) -> bool:
         if domain and domain not in self._names and not self._wanted(domain):

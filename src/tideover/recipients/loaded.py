@@ -90,7 +90,7 @@ class LoadedSource:
                 return self._first(domain, key, base, now)
             return Says(self.name, None, Silence.UNSURE, self.trouble)
         for listing in self.of(domain):
-            found = listing.find(key, base)
+            found = listing.find(key, base, now)
             if found is not None:
                 if isinstance(found, Match):
                     return Says(self.name, found, Silence.NOTHING, self.doubt(domain, now))

@@ -37,9 +37,12 @@ class Pattern:
         return self._compiled.fullmatch(key) is not None
 
 
-def first_match(patterns: Sequence[Pattern], *keys: str) -> Pattern | None:
-    """The first pattern that one of the keys matches, in the list's order."""
-    return next((p for p in patterns if any(map(p.matches, keys))), None)
+def first_match(patterns: Sequence[Pattern], *keys: str, now: float) -> Pattern | None:
+    """The first pattern that one of the keys matches, in the list's order, and that has not
+    expired by now (Unix time).
+    """
+    matching = (p for p in patterns if any(map(p.matches, keys)))
+    return next((p for p in matching if p.terms.count_at(now)), None)
 
 
 def _compile(text: str) -> Any:  # noqa: ANN401 - re2 has no types

@@ -53,7 +53,7 @@ def decide(
     words = [
         (says.source, says.match)
         for says in said
-        if says.match is not None and not _expired(says.match, now)
+        if says.match is not None and says.match.terms.count_at(now)
     ]
     trap = next((word for word in words if word[1].terms.honeypot), None)
     if trap is not None:
@@ -70,10 +70,6 @@ def decide(
             if match.confidence in level:
                 return _by_word(domain, source, match, minimum)
     return _by_silence(domain, said)
-
-
-def _expired(match: Match, now: float) -> bool:
-    return match.terms.expires is not None and match.terms.expires <= now
 
 
 def _by_word(domain: str, source: str, match: Match, minimum: Confidence) -> Finding:

@@ -70,6 +70,19 @@ def test_only_toml_files_count_and_others_that_look_so_are_named(main, put):
     ]
 
 
+def test_C2_a_link_that_leads_nowhere_costs_its_domain_time_and_not_its_mail(main, put):
+    put("a.example")
+    elsewhere = main.parent / "elsewhere.toml"
+    elsewhere.write_text(GOOD)
+    (main.parent / "domains/l.example.toml").symlink_to(elsewhere)
+    before = load_to_serve(main)
+    elsewhere.unlink()
+    fresh, again = load_to_serve(main), load_to_serve(main, before)
+    assert fresh.config.domains["l.example"] is UNREADABLE
+    assert again.config.domains["l.example"] is before.config.domains["l.example"]
+    assert said(fresh) == ["l.example.toml: can't be read: No such file or directory"]
+
+
 def test_C2_all_mistakes_are_named_with_file_and_line_and_spoil_only_their_domain(main, put):
     put("a.example")
     put("b.example", 'primary = ["10.0.0.1"]\n\nrecipient = ["file:x"]\nprimray = 3\n')

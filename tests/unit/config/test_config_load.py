@@ -130,6 +130,7 @@ recipients = ["example.org"]
         ("[outbound]\nfirst_connections = 50\n", "must not exceed outbound.max_connections"),
         ('[cut_off]\nafter = "2h"\nremember = "1h"\n', "longer than cut_off.after"),
         ('max_message_size = "1KiB"\n', "at least 65536"),
+        ('domains_dir = "\\u0000"\n', "can't hold the sign NUL"),
         ('[dns]\ntimeout = "0s"\n', "more than 0"),
         ("smtp = 3\n", "a table is wanted"),
         ("domains = 3\n", "a table is wanted"),
@@ -174,6 +175,7 @@ def test_a_path_too_long_for_the_control_socket(write):
         ('hostname = "x"\n[smtp\n', "line 2: column 6: not TOML: "),
         ("a = ", "line 1: column 5: not TOML: "),
         ("a = " + "[" * 5000, "not TOML: nested too deeply"),
+        ("a = " + "1" * 5000, "not TOML: a number is too long"),
     ],
 )
 def test_what_is_not_toml_has_line_and_column(write, text, said):

@@ -2,11 +2,12 @@
 
 import asyncio
 
+import pytest
 from clockwork import D
 
 from tideover.config.model import Source
 from tideover.recipients.asked import LINE, AskedSource
-from tideover.recipients.interface import Confidence, Match, Says, Silence
+from tideover.recipients.interface import Confidence, Match, Says, Silence, Terms
 from tideover.recipients.sources.interface import SourceError
 
 NOW = 1_800_000_000.0
@@ -92,6 +93,17 @@ def test_an_answer_counts_for_one_refresh_a_no_for_a_minute():
     asyncio.run(scenario())
 
 
+def test_a_no_from_the_future_counts_no_longer_when_the_clock_was_set_back():
+    async def scenario():
+        asker = FakeAsker()
+        subject = source(asker, Memory())
+        await ask(subject, now=NOW + 86400)
+        asker.known.add("user")
+        assert (await ask(subject)).match is not None
+
+    asyncio.run(scenario())
+
+
 def test_who_was_known_is_known_while_the_source_is_down_and_nobody_else_is_refused():
     async def scenario():
         asker, memory = FakeAsker("user"), Memory()
@@ -159,5 +171,51 @@ def test_what_has_a_memory_of_its_own_is_asked_each_time():
             assert (await ask(subject)).match is not None
         assert (await ask(subject, "nobody")).silence is Silence.NOTHING
         assert len(asker.asked) == 3
+
+    asyncio.run(scenario())
+
+
+class TermsAsker(FakeAsker):
+    """Knows terms, as a query with such columns does."""
+
+    def __init__(self, **terms):
+        super().__init__()
+        self.terms = terms
+
+    async def ask(self, domain, names):
+        await super().ask(domain, names)
+        name = next((name for name in names if name in self.terms), None)
+        return None if name is None else Match(Confidence.LISTED, name, self.terms[name])
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [Terms(reject="has left us"), Terms(honeypot=True), Terms(expires=NOW + 1000.0)],
+    ids=["reject", "honeypot", "expires"],
+)
+def test_what_is_more_than_a_yes_is_no_recipient_while_the_source_is_down(terms):
+    async def scenario():
+        asker, memory = TermsAsker(user=Terms()), Memory()
+        await ask(source(asker, memory))
+        asker.terms["user"] = terms
+        await ask(source(asker, memory))
+        asker.trouble = "connection refused"
+        said = await ask(source(asker, memory), now=NOW + 2000)
+        assert (said.match, said.silence) == (None, Silence.UNSURE)
+
+    asyncio.run(scenario())
+
+
+def test_an_entry_that_has_expired_is_not_there():
+    async def scenario():
+        asker = TermsAsker(**{"user+x": Terms(expires=NOW + 10.0), "gone": Terms(expires=NOW)})
+        subject = source(asker, Memory())
+        assert (await ask(subject, "gone")).silence is Silence.NO_SUCH
+        assert (await ask(subject, "user+x", "user")).match is not None
+        later = await ask(subject, "user+x", "user", now=NOW + 10)
+        assert (later.match, later.silence) == (None, Silence.NO_SUCH)
+        asker.terms["user"] = Terms()
+        said = await ask(subject, "user+x", "user", now=NOW + 100)
+        assert said.match == Match(Confidence.LISTED, "user")
 
     asyncio.run(scenario())

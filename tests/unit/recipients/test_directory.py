@@ -394,6 +394,18 @@ def test_honeypots_patterns_and_catch_alls_of_a_file(tmp_path: Path, make) -> No
     assert setting.verdict("sales-x") is UNAVAILABLE
 
 
+def test_an_entry_that_has_expired_hides_nobody_and_is_nobody(tmp_path: Path, make) -> None:
+    gone = "ann+shop expires=@1\ntemp expires=@1\ntrap honeypot expires=@1\n"
+    (tmp_path / "a").write_text(f"ann\n{gone}")
+    (tmp_path / "b").write_text("temp expires=@1\n/t.*/\n")
+    setting = make(config(tmp_path, a_example=("a",), b_example=("b",)))
+    assert setting.verdict("temp", "a.example") is UNKNOWN, "the only list is whole"
+    assert setting.verdict("trap", "a.example") is UNKNOWN
+    assert setting.table.trap("trap", "a.example") is None
+    assert setting.verdict("ann+shop", "a.example") is LISTED, "as ann+whatever is"
+    assert setting.verdict("temp", "b.example") is LISTED, "the pattern is still there"
+
+
 def test_a_honeypot_is_one_whichever_source_says_so(tmp_path: Path, make) -> None:
     (tmp_path / "people").write_text("user\nlure\ntrap-1\n")
     (tmp_path / "traps").write_text("lure honeypot\n/trap-.*/ honeypot\n")

@@ -21,13 +21,13 @@ from tideover.recipients.sources.interface import SourceError
 BOTH = pytest.mark.parametrize("plan", [FAST, SLOW])
 
 
-async def found(feed: Feed, key: str, base: str | None = None) -> Match | None:
-    answer = feed.find(key, base)
+async def found(feed: Feed, key: str, base: str | None = None, now: float = 0.0) -> Match | None:
+    answer = feed.find(key, base, now)
     return await answer if inspect.isawaitable(answer) else answer
 
 
-def ask(feed: Feed, key: str, base: str | None = None) -> Match | None:
-    return asyncio.run(found(feed, key, base))
+def ask(feed: Feed, key: str, base: str | None = None, now: float = 0.0) -> Match | None:
+    return asyncio.run(found(feed, key, base, now))
 
 
 @BOTH
@@ -53,6 +53,23 @@ def test_the_feed_itself_says_what_starts_a_detail(tmp_path: Path, plan: FeedPla
     assert ask(feed, "ann-a%b") is None, "a tricky detail is none"
     write(tmp_path / "g", "ann", plan=structs.replace(plan, delimiters=""))
     assert ask(read(tmp_path / "g"), "ann+news", "ann") is None
+
+
+@BOTH
+def test_what_has_expired_is_as_if_it_were_not_there(tmp_path: Path, plan: FeedPlan) -> None:
+    old = Terms(expires=1000)
+    people = Recipients(
+        names=["ann", "ann+shop", "temp", "sales-x"],
+        terms={"ann+shop": old, "temp": old, "sales-x": old},
+        patterns=[Pattern("sales-.*")],
+        catch_all=Terms(expires=1000),
+    )
+    write(tmp_path / "f", recipients=people, plan=plan)
+    feed = read(tmp_path / "f")
+    assert ask(feed, "temp", now=999) == Match(Confidence.HASHED, "", old)
+    assert ask(feed, "temp", now=1000) is None
+    assert ask(feed, "ann+shop", now=1000) == Match(Confidence.HASHED)
+    assert ask(feed, "sales-x", now=1000) == Match(Confidence.PATTERN, "/sales-.*/")
 
 
 @BOTH

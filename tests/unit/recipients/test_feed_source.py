@@ -5,10 +5,11 @@ import os
 import time
 from base64 import b64encode
 from collections.abc import Awaitable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import TypeVar
 
 import pytest
@@ -18,6 +19,7 @@ from msgspec import structs
 from feeds import DOMAIN, FAST, NOW, SIGNER, write
 from tideover.config.model import Domain, Source
 from tideover.recipients.interface import Match
+from tideover.recipients.sources import feed_source
 from tideover.recipients.sources.feed_source import FeedLoader
 from tideover.recipients.sources.interface import KeepsOwnCopy, Load, SourceError
 
@@ -397,3 +399,28 @@ def test_a_full_disk_does_not_tell_the_password_of_an_url(
 
     monkeypatch.setattr("tideover.recipients.sources.feed_source.token_hex", full)
     rig.refused(r"^https://mail.example.com/x.feed: No space left on device$")
+
+
+def test_files_of_a_file_system_that_hangs_take_no_thread_of_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    back = Event()
+    monkeypatch.setattr(feed_source, "_signature", lambda _: back.wait(30.0))
+
+    async def scenario() -> None:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(4))
+        loads = [
+            asyncio.ensure_future(Rig(tmp_path / str(n)).loader.load("1", lambda _: None))
+            for n in range(20)
+        ]
+        await asyncio.wait(loads, timeout=0.1)
+        for load in loads:
+            load.cancel()
+        await asyncio.gather(*loads, return_exceptions=True)
+        try:
+            async with asyncio.timeout(5.0):
+                assert await asyncio.to_thread(len, "body") == 4
+        finally:
+            back.set()
+
+    asyncio.run(scenario())

@@ -1,13 +1,15 @@
 """The clockwork of files, where there are many of them."""
 
 import asyncio
+import threading
 
 from clockwork import Clock, names
 
 from tideover.config.model import Source
+from tideover.recipients import file_watch
 from tideover.recipients.copies import Copies
 from tideover.recipients.file_watch import FileWatch
-from tideover.recipients.interface import Says
+from tideover.recipients.interface import Says, Silence
 from tideover.recipients.loaded import LoadedSource
 from tideover.recipients.sources.interface import Load
 from tideover.recipients.taking import Taking
@@ -86,5 +88,47 @@ def test_a_refresh_of_a_file_that_did_not_change_says_so():
         first = await watch.refresh(sources[0], confirmed=False)
         again = await watch.refresh(sources[0], confirmed=False)
         assert (first.changed, again.changed) == (True, False)
+
+    asyncio.run(scenario())
+
+
+class HangingLoader(QuickLoader):
+    """Of a file system that hangs at the second look."""
+
+    def __init__(self):
+        super().__init__("away", [])
+        self.back = threading.Event()
+
+    def look(self, version):
+        if version is not None:
+            self.back.wait(30.0)
+        return super().look(version)
+
+
+def test_while_a_file_system_hangs_no_file_can_say_who_does_not_exist(monkeypatch):
+    async def scenario():
+        monkeypatch.setattr(file_watch, "HANGING", 0.05)
+        clock, loader = Clock(), HangingLoader()
+        watch = FileWatch(Taking(Copies(None), lambda _: None, lambda _: None), clock)
+        away = LoadedSource("file:away", None, loader, Source(), 1.0)
+        here = LoadedSource("file:here", None, QuickLoader("here", []), Source(), 1.0)
+        for each in (away, here):
+            watch.add(each)
+
+        async def until(silence):
+            async with asyncio.timeout(5.0):
+                while here.says("example.com", "new", None, clock()).silence is not silence:
+                    await asyncio.sleep(0.01)
+
+        task = asyncio.create_task(watch.run())
+        assert await here.first_read(5.0)
+        await until(Silence.NO_SUCH)
+        clock.at += 10
+        await until(Silence.UNSURE)
+        assert here.says("example.com", "user", None, clock()).match is not None
+        loader.back.set()
+        clock.at += 10
+        await until(Silence.NO_SUCH)
+        task.cancel()
 
     asyncio.run(scenario())

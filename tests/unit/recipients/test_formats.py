@@ -1,10 +1,12 @@
 """recipients.formats: maps of Postfix, aliases, tables and accounts."""
 
+from io import BytesIO
+
 import pytest
 from reading import both, load, mistakes, names, refused, terms
 
 from tideover.config.model import Source, SourceFormat
-from tideover.recipients.formats.reading import format_of
+from tideover.recipients.formats.reading import format_of, read_list
 from tideover.recipients.formats.terms import REFUSED
 from tideover.recipients.interface import NO_TERMS, Confidence, Terms
 
@@ -47,6 +49,15 @@ example.com  this is the head of an old virtual domain
 def test_a_map_of_postfix() -> None:
     assert names(MAP, "postfix") == {"user", "john", "jane doe", "jim doe", "bare"}
     assert load(MAP, "postfix").skipped == 1
+
+
+def test_a_dot_makes_no_domain_of_a_local_part() -> None:
+    """As in a map that several domains share, where each domain is wanted."""
+    text = b"john.smith x\nold.example x\nann@old.example x\nnew.example x\n.old.example x\n"
+    settings = Source(format=SourceFormat.POSTFIX)
+    lists = read_list(BytesIO(b"new.example head\n@new.example x\n" + text), "map", settings).lists
+    assert set(lists[""].names()) == {"john.smith"}
+    assert set(lists["old.example"].names()) == {"ann"}
 
 
 def test_a_catch_all_of_postfix() -> None:

@@ -122,14 +122,15 @@ def test_nothing_of_it_is_left(tmp_path: Path, how: str) -> None:
 
 def test_a_child_that_keeps_our_pipe_does_not_outlast_the_timeout(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
-    loader = CommandLoader(
-        f"command:setsid sh -c 'echo $$ > {pids}; exec sleep 60'", Source(timeout=1.0)
-    )
+    child = f"setsid sh -c 'echo $$ > {pids}; exec sleep 60'"
+    # ends when the child is out of its group, and not before: else it is killed with it
+    program = f"{child} & while ! test -s {pids}; do sleep 0.01; done"
+    loader = CommandLoader(f'command:sh -c "{program}"', Source())
 
     async def run() -> int:
         before = len(os.listdir("/proc/self/fd"))
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.5):
+            async with asyncio.timeout(1.5):
                 await loader.load(None, lambda _: None)
         await asyncio.sleep(0.05)
         return len(os.listdir("/proc/self/fd")) - before

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tideover.config.model import Source
 from tideover.recipients.sources.interface import SourceError
 from tideover.recipients.sources.ldap import LdapLoader
+from tideover.recipients.sources.ldap_message import read_message
 from tideover.recipients.sources.ldap_query import (
     address_in,
     base_of,
@@ -148,3 +149,24 @@ def test_a_host_that_does_not_exist() -> None:
         asyncio.run(
             LdapLoader("ldap:x", source(url="ldap://nobody.invalid")).load(None, lambda _: None)
         )
+
+
+def test_an_element_that_ends_too_early_is_no_message() -> None:
+    """The end of a search, whose result says that it has no octets."""
+    import sansldap
+
+    session = sansldap.LDAPClient()
+    everyone = sansldap.LDAPFilter.from_string("(mail=*)")
+    session.search_request("dc=x", filter=everyone, attributes=["mail"])
+    end = bytes.fromhex(
+        "303502010165090a0004000400a300202630240416312e322e3834302e"
+        "3131333535362e312e342e333139040a30080201010403616263"
+    )
+
+    async def exactly(count: int) -> bytes:
+        nonlocal end
+        data, end = end[:count], end[count:]
+        return data
+
+    with pytest.raises(ValueError, match="too early"):
+        asyncio.run(read_message(session, exactly))

@@ -14,7 +14,7 @@ from tideover.recipients.feed.format import Header
 from tideover.recipients.feed.hashing import AddressHash, fast
 from tideover.recipients.feed.slow import SlowHash
 from tideover.recipients.interface import NO_TERMS, Confidence, Match, Terms
-from tideover.recipients.listing import has_honeypot
+from tideover.recipients.listing import BEFORE_ALL, has_honeypot
 from tideover.recipients.names import base_of, base_pattern
 from tideover.recipients.patterns import Pattern, first_match
 
@@ -61,19 +61,20 @@ class _FeedList:
         """None: that is the point."""
         return ()
 
-    def _entry(self, value: int) -> Match | None:
+    def _entry(self, value: int, now: float) -> Match | None:
         place = bisect_left(self._hashes, value)
         if place == len(self._hashes) or self._hashes[place] != value:
             return None
-        return Match(Confidence.HASHED, "", self._contents.terms.get(value, NO_TERMS))
+        terms = self._contents.terms.get(value, NO_TERMS)
+        return Match(Confidence.HASHED, "", terms) if terms.count_at(now) else None
 
-    def _other(self, key: str, base: str | None) -> Match | None:
+    def _other(self, key: str, base: str | None, now: float) -> Match | None:
         contents = self._contents
         if contents.patterns:
             keys = (key,) if base is None else (key, base)
-            if (pattern := first_match(contents.patterns, *keys)) is not None:
+            if (pattern := first_match(contents.patterns, *keys, now=now)) is not None:
                 return Match(Confidence.PATTERN, f"/{pattern.text}/", pattern.terms)
-        if contents.catch_all is not None:
+        if contents.catch_all is not None and contents.catch_all.count_at(now):
             return Match(Confidence.CATCH_ALL, _CATCH_ALL, contents.catch_all)
         return None
 
@@ -83,17 +84,17 @@ class FastFeed(_FeedList):
 
     __slots__ = ()
 
-    def find(self, key: str, base: str | None) -> Match | None:
+    def find(self, key: str, base: str | None, now: float = BEFORE_ALL) -> Match | None:
         """As `Listing.find`. What a detail is, the feed says itself: `base` is not used."""
-        match = self._entry(fast(self._hash.stage_one(key)))
+        match = self._entry(fast(self._hash.stage_one(key)), now)
         if match is not None:
             return match
         short = base_of(self._base, key)
         if short is not None:
-            match = self._entry(fast(self._hash.stage_one(short)))
+            match = self._entry(fast(self._hash.stage_one(short)), now)
             if match is not None:
                 return match
-        return self._other(key, short)
+        return self._other(key, short, now)
 
 
 class SlowFeed(_FeedList):
@@ -109,7 +110,9 @@ class SlowFeed(_FeedList):
         super().__init__(contents)
         self._slow = slow
 
-    def find(self, key: str, base: str | None) -> Match | Awaitable[Match | None] | None:
+    def find(
+        self, key: str, base: str | None, now: float = BEFORE_ALL
+    ) -> Match | Awaitable[Match | None] | None:
         """As `Listing.find`. What a detail is, the feed says itself: `base` is not used.
 
         Raises:
@@ -119,15 +122,19 @@ class SlowFeed(_FeedList):
         keys = (key,) if short is None else (key, short)
         first = tuple(map(self._hash.stage_one, keys))
         known = self._slow.known(first)
-        return self._later(key, short, first) if known is None else self._of(known, key, short)
+        if known is None:
+            return self._later(key, short, first, now)
+        return self._of(known, key, short, now)
 
-    async def _later(self, key: str, short: str | None, first: tuple[bytes, ...]) -> Match | None:
+    async def _later(
+        self, key: str, short: str | None, first: tuple[bytes, ...], now: float
+    ) -> Match | None:
         cost = self.header.slow
         if cost is None:
             raise AssertionError("a slow feed says what it costs")
         values = await self._slow.compute(first, self._hash.salt, cost)
-        return self._of(values, key, short)
+        return self._of(values, key, short, now)
 
-    def _of(self, values: Sequence[int], key: str, short: str | None) -> Match | None:
-        found = [self._entry(value) for value in values]
-        return next((m for m in found if m is not None), None) or self._other(key, short)
+    def _of(self, values: Sequence[int], key: str, short: str | None, now: float) -> Match | None:
+        found = [self._entry(value, now) for value in values]
+        return next((m for m in found if m is not None), None) or self._other(key, short, now)

@@ -4,7 +4,8 @@ r"""Source files of Postfix maps, as relay_recipient_maps or virtual_alias_maps 
 local part, or `/REGEX/i` as in pcre and regexp maps. Values don't count, except those that refuse:
 `REJECT TEXT`, `5NN TEXT` (access(5)) and `error:TEXT` (transport(5)) make an entry that is refused
 with that text; what defers or discards exists like any other. `domain.example anything`, the head
-of an old virtual domain, is passed over.
+of an old virtual domain, is passed over: a key with a dot that is the domain of other entries. All
+other such keys are local parts, like `john.smith`.
 
 A pattern of Postfix is held against the whole address. We take those of which the local part can
 be told: that end in `@DOMAIN$` with a literal domain, with or without `^`.
@@ -18,6 +19,7 @@ from tideover.recipients.formats.intake import Intake
 from tideover.recipients.formats.lines import logical
 from tideover.recipients.formats.terms import one_line
 from tideover.recipients.interface import NO_TERMS, Terms
+from tideover.recipients.names import a_label
 
 _QUOTED: Final = re.compile(r'"((?:[^"\\]|\\.)*)"(?=\s|$)')
 _KEY: Final = re.compile(r'(?:"(?:[^"\\]|\\.)*"@)?\S+')
@@ -37,6 +39,7 @@ def parse(file: IO[bytes], intake: Intake) -> None:
     Raises:
         SourceError: too many patterns.
     """
+    dotted: list[tuple[int, str, Terms]] = []  # local parts or domains: the end will tell
     depth = 0  # of if … endif
     for number, line in logical(file, intake.tick):
         if _IF.match(line):
@@ -48,13 +51,21 @@ def parse(file: IO[bytes], intake: Intake) -> None:
             intake.mistake(number, "a pattern between if and endif is not understood")
             continue
         try:
-            _read(line, intake)
+            if (found := _read(line, intake)) is not None:
+                dotted.append((number, *found))
+        except EntryError as error:
+            intake.mistake(number, error)
+    for number, key, terms in dotted:
+        if key[0] == "." or intake.builder.has(a_label(key) or key):
+            continue
+        try:
+            intake.address(key, terms)
         except EntryError as error:
             intake.mistake(number, error)
 
 
-def _read(line: str, intake: Intake) -> None:
-    """One logical line.
+def _read(line: str, intake: Intake) -> tuple[str, Terms] | None:
+    """One logical line. Returns a key that may be a domain, with its terms, and takes all others.
 
     Raises:
         EntryError: it is malformed.
@@ -62,7 +73,7 @@ def _read(line: str, intake: Intake) -> None:
     check_text(line)
     if line.startswith(("/", "!/")):
         _read_pattern(line, intake)
-        return
+        return None
     quoted = _QUOTED.match(line)
     found = quoted or _KEY.match(line)
     if found is None or not (value := line[found.end() :].strip()):
@@ -73,14 +84,17 @@ def _read(line: str, intake: Intake) -> None:
         local, domain = (local, domain) if at else (domain, "")
         key = parse_local(local)
         intake.builder.add(key, parse_domain(domain) if domain else "", terms)
-        return
+        return None
     key = found[0]
     if key[0] == "@":
         if len(key) == 1:
             raise EntryError("a catch-all without a domain")
         intake.catch_all(key[1:], terms)
-    elif "." not in key or "@" in key or not intake.builder.is_wanted(key.lower()):
+    elif "." in key and "@" not in key:
+        return key, terms
+    else:
         intake.address(key, terms)
+    return None
 
 
 def _read_pattern(line: str, intake: Intake) -> None:

@@ -16,6 +16,7 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from secrets import token_hex
 from threading import Lock
@@ -37,6 +38,10 @@ PUSH: Final = "push"
 _PIECE: Final = 1 << 20
 _TURN: Final = 2.0
 """Seconds to wait for another thread that works on the same feed."""
+_ELSEWHERE: Final = ThreadPoolExecutor(8, "feed-file")
+"""Reads files of others. A file system that hangs takes these threads for good, and must not take
+those of the loop, by which bodies and keys are read: there are few, and thousands of feeds.
+"""
 Progress = Callable[[int], None]
 _T = TypeVar("_T")
 
@@ -103,7 +108,7 @@ class FeedLoader:
         elif "://" in self._where:
             load = await self._download(version, progress)
         else:
-            load = await self._in_thread(lambda: self._from_path(version, progress))
+            load = await self._in_thread(lambda: self._from_path(version, progress), _ELSEWHERE)
         return None if version is not None and load.version == version else load
 
     async def restore(self) -> Load | None:
@@ -132,8 +137,8 @@ class FeedLoader:
         if self._owns_slow:
             self._slow.close()
 
-    async def _in_thread(self, work: "Callable[[], _T]") -> "_T":
-        return await asyncio.to_thread(self._alone, work)
+    async def _in_thread(self, work: "Callable[[], _T]", pool: Executor | None = None) -> "_T":
+        return await asyncio.get_running_loop().run_in_executor(pool, self._alone, work)
 
     # From here on in threads
 

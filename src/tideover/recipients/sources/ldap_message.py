@@ -39,6 +39,8 @@ async def read_message(
         messages = session.receive(data)
     except sansldap.ProtocolError as error:
         raise ValueError(str(error)) from None
+    except IndexError:  # sansldap looks behind the end of an element that is too short
+        raise ValueError("an element that ends too early") from None
     if len(messages) != 1:
         raise ValueError("a message that ends too early")
     return messages[0]
