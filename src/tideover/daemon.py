@@ -1,11 +1,13 @@
 """The running daemon: its parts, put together, and what concerns more than one of them."""
 
 import asyncio
+import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Iterable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -357,7 +359,10 @@ class Daemon:
                 domains=len(self.config.domains),
             )
         )
-        print(f"tideover {__version__} ready on {', '.join(listen)}", flush=True)  # noqa: T201
+        if sys.stdout is not None:  # else the descriptor may be anything by now
+            line = f"tideover {__version__} ready on {', '.join(listen)}\n"
+            with suppress(OSError):  # a full disk, or nobody who reads: mail is served all the same
+                os.write(sys.stdout.fileno(), line.encode())
 
     async def _look_after(self) -> None:
         """Once a second: free space, and whether the certificate has changed."""

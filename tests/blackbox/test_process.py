@@ -5,6 +5,8 @@ import pwd
 import signal
 import socket
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -56,6 +58,21 @@ def test_it_says_that_it_is_ready(make_daemon: Make, cold: bool, command: bytes)
     ready = [line for line in daemon.output().splitlines() if " ready on " in line]
     assert len(ready) == 1
     assert str(daemon.port) in ready[0]
+
+
+def test_it_serves_though_nobody_can_be_told(make_daemon: Make) -> None:
+    daemon = make_daemon()
+    command = [Path(sys.executable).with_name("tideover"), "serve", "--config", daemon.config]
+    with Path("/dev/full").open("w") as full:
+        process = subprocess.Popen(command, stdout=full, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(daemon, "daemon-started")
+        submit(daemon.port, mail(1))
+        process.terminate()
+        assert process.wait(10) == 0
+    finally:
+        process.kill()
+        process.wait()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda n: n.name)

@@ -151,7 +151,8 @@ def test_honeypots_mark_without_a_trap(make_daemon):
             say(b"RCPT TO:<bait@example.com>")
         wait(lambda: daemon.ask("trap", "list"), 5)
         assert [one["host"] for one in daemon.ask("trap", "list")] == ["127.0.5.5"]
-        assert daemon.ask("trap", "status")["state"] == "off"
+        told = daemon.ask("trap", "status")
+        assert (told["state"], told["reason"]) == ("off", "")
 
 
 def rss(daemon: Daemon) -> int:

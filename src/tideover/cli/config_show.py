@@ -22,5 +22,5 @@ def config_show(config: Path, changed: bool, as_json: bool) -> None:
         output.json({row.key: {"value": row.value, "origin": row.origin} for row in rows})
         return
     output.table(
-        ("setting", "~value", "from"), ((r.key, r.value or "(not set)", r.origin) for r in rows)
+        ("~setting", "~value", "from"), ((r.key, r.value or "(not set)", r.origin) for r in rows)
     )

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from tideover.cli.options import config_option, json_option
-from tideover.cli.trouble import BAD, Problem
+from tideover.cli.trouble import BAD, UNREACHABLE, Problem
 
 
 @click.command("explain")
@@ -27,6 +27,7 @@ def explain(wanted: str, config: Path, as_json: bool) -> None:
     from tideover.events.text import check_lines, render
 
     directory = find_data_dir(config) / "events"
+    _need_rights(directory)
     events = trace.explain(directory, wanted)
     if not events:
         text = f"the event log in {directory} knows nothing of {output.printable(wanted)}"
@@ -43,6 +44,21 @@ def explain(wanted: str, config: Path, as_json: bool) -> None:
             click.echo(f"    handover: {told}")
     if report := _last_report(events):
         click.echo(f"Its bounce is a message of its own: tideover explain {report}")
+
+
+def _need_rights(directory: Path) -> None:
+    """Who may not read the log must not hear that it knows nothing.
+
+    Raises:
+        Problem: it can't be read.
+    """
+    try:
+        next(directory.iterdir(), None)
+    except FileNotFoundError:
+        return  # a daemon that never ran has none
+    except PermissionError:
+        text = f"no right to read {directory}: be root or the daemon's user"
+        raise Problem(text, UNREACHABLE) from None
 
 
 _KNOWS_CLIENT = "XCLIENT"

@@ -101,12 +101,17 @@ def run(arguments: Sequence[str]) -> int:
     except BaseException as error:
         if os.environ.get("TIDEOVER_DEBUG") == "1":
             raise
+        from tideover.cli.output import printable
+
         text, code = explained(error)
-        click.echo(text, err=True)
+        for line in text.split("\n"):  # it may quote what strangers wrote
+            click.echo(printable(line), err=True)
         return code
     return result if isinstance(result, int) else 0
 
 
 def main() -> int:
     """The entry point. Returns the exit code."""
+    if sys.stdout is None:  # closed by the caller, who does not want to read
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     return run(sys.argv[1:])

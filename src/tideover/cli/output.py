@@ -4,6 +4,7 @@ On a terminal tables are drawn by rich; in a pipe they are plain columns, never 
 colours. Text that strangers wrote can't steer the terminal.
 """
 
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -12,10 +13,15 @@ import click
 import msgspec
 
 _SIZES = ("B", "KiB", "MiB", "GiB", "TiB")
+_STEERING = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_FOLDED = 8
+"""The narrowest that a column is folded to."""
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table. Columns named ">…" are aligned to the right, "~…" may be folded."""
+    """Print a table. Columns named ">…" are aligned to the right, "~…" may be folded: name so what
+    can be long, as domains and texts.
+    """
     names = [name.lstrip(">~") for name in columns]
     cells = [[printable(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
@@ -30,7 +36,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         click.echo("  ".join(aligned).rstrip())
 
 
-def _draw(columns: Sequence[str], names: Sequence[str], cells: Iterable[Sequence[str]]) -> None:
+def _draw(columns: Sequence[str], names: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -46,21 +52,43 @@ def _draw(columns: Sequence[str], names: Sequence[str], cells: Iterable[Sequence
         )
     for row in cells:
         drawn.add_row(*map(Text, row))
-    Console().print(drawn)
+    console = Console()
+    # rich would cut columns, numbers too, until the table fits: rather let the terminal wrap it
+    console.width = max(console.width, _narrowest(columns, names, cells))
+    console.print(drawn)
+
+
+def _narrowest(columns: Sequence[str], names: Sequence[str], cells: Sequence[Sequence[str]]) -> int:
+    """The least width of a table in which nothing is cut."""
+    from rich.cells import cell_len
+
+    widths = [max(map(cell_len, column)) for column in zip(names, *cells, strict=True)]
+    least = (
+        min(width, _FOLDED) if column.startswith("~") else width
+        for width, column in zip(widths, columns, strict=True)
+    )
+    return sum(least) + len(columns) - 1  # one space between two columns
 
 
 def json(value: object) -> None:
     """Print one JSON value, indented."""
-    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+    click.echo(_escaped(msgspec.json.format(msgspec.json.encode(value), indent=2)))
 
 
 def json_array(values: Iterable[object]) -> None:
     """Print a JSON array as its values come: a million of them need no memory."""
     start = "["
     for value in values:
-        click.echo(f"{start}\n  {msgspec.json.encode(value).decode()}", nl=False)
+        click.echo(f"{start}\n  {_escaped(msgspec.json.encode(value))}", nl=False)
         start = ","
     click.echo("[]" if start == "[" else "\n]")
+
+
+def _escaped(value: bytes) -> str:
+    """JSON that means the same and can't steer a terminal: also C1 controls and the marks that
+    turn the direction of writing are escaped.
+    """
+    return _STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", value.decode())
 
 
 def printable(text: str) -> str:

@@ -40,7 +40,7 @@ def queue_shape(config: Path, as_json: bool, **options: Any) -> None:  # noqa: A
         return
     sums = [sum(column) for column in zip(*(row.counts for row in rows), strict=True)]
     lines = [_line("TOTAL", sums or [0] * len(names)), *(_line(r.domain, r.counts) for r in rows)]
-    output.table(("domain", ">T", *(f">{name}" for name in names)), lines)
+    output.table(("~domain", ">T", *(f">{name}" for name in names)), lines)
 
 
 def _line(name: str, counts: Sequence[int]) -> list[str]:

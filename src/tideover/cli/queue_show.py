@@ -1,5 +1,8 @@
 """`tideover queue show ID`: one message, its envelope and its recipients."""
 
+import codecs
+import io
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +12,7 @@ import click
 from tideover.cli.options import config_option, json_option
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tideover.control.protocol import Item
     from tideover.message.envelope import Evidence
@@ -46,23 +49,44 @@ def queue_show(queue_id: str, what: str | None, config: Path, as_json: bool) -> 
 
 
 def _copy(answer: "Iterator[Item]", *, headers_only: bool) -> None:
-    """Write the message's octets, unchanged, to stdout."""
+    """Write the message to stdout: its octets, unchanged, but for a terminal, which they could
+    steer.
+    """
     from tideover.control.protocol import Piece
 
+    write = _to_terminal() if _on_terminal() else sys.stdout.buffer.write
     seen = b""
     for item in answer:
         if not isinstance(item, Piece):
             continue
         if not headers_only:
-            sys.stdout.buffer.write(item.data)
+            write(item.data)
             continue
         seen += item.data
         end = seen.find(b"\r\n\r\n")
         if end >= 0 or len(seen) > _MAX_HEADERS:
             seen = seen[: end + 2 if end >= 0 else _MAX_HEADERS]
             break
-    sys.stdout.buffer.write(seen)
-    sys.stdout.buffer.flush()
+    write(seen)
+    sys.stdout.flush()
+
+
+def _on_terminal() -> bool:
+    return sys.stdout.isatty()
+
+
+def _to_terminal() -> "Callable[[bytes], object]":
+    """Writes octets as text without control characters, in lines."""
+    from tideover.cli import output
+
+    utf8 = codecs.getincrementaldecoder("utf-8")("backslashreplace")
+    decoder = io.IncrementalNewlineDecoder(utf8, translate=True)
+
+    def write(data: bytes) -> None:
+        for piece in re.split("([\\n\\t])", decoder.decode(data)):
+            sys.stdout.write(piece if piece in ("\n", "\t") else output.printable(piece))
+
+    return write
 
 
 def _print_json(message: "StoredMessage") -> None:

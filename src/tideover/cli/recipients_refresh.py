@@ -53,7 +53,7 @@ def recipients_refresh(
         click.echo("There is no source with a list: nothing was to be loaded.")
     else:
         output.table(
-            ("~source", "domain", ">entries", "result", "~refused because"),
+            ("~source", "~domain", ">entries", "result", "~refused because"),
             [_row(result) for result in done],
         )
     ctx.exit(BAD if any(result.refused for result in done) else GOOD)

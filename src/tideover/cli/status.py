@@ -116,7 +116,7 @@ def _print_table(daemon: "DaemonInfo", domains: "list[DomainInfo]") -> None:
         running = f"has been running for {output.age(now - daemon.started)}"
     click.echo(f"{daemon.hostname}: tideover {daemon.version} {running}")
     output.table(
-        ("domain", "primary", ">for", ">queued", ">held", ">dead", ">size", ">oldest", "sources",
+        ("~domain", "primary", ">for", ">queued", ">held", ">dead", ">size", ">oldest", "sources",
          "~reason"),
         (
             (

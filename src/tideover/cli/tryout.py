@@ -44,7 +44,8 @@ or with three lines of Python:
 See it wait:
     {command} queue list --config {config}
 Start a primary, and it goes home within 2 seconds. Any SMTP server on that port will do, as
-Postfix's smtp-sink, or one in Python, where `primary.messages` then shows what has arrived:
+Postfix's smtp-sink (root adds -u nobody), or one in Python, where `primary.messages` then shows
+what has arrived:
     smtp-sink -v 127.0.0.1:2526 100
     {python} -i -c "from tideover.testing.sink import Sink; primary = Sink(2526).__enter__()"
 See what became of it:

@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -94,7 +95,8 @@ class ControlClient:
         if len(call) > MAX_REQUEST:
             raise RefusedError("bad-request", "too many ids at once: use filters instead")
         try:
-            self._socket.sendall(call)
+            with suppress(BrokenPipeError):  # it may have refused us before we spoke: read why
+                self._socket.sendall(call)
             while True:
                 data = self._file.readline(MAX_ANSWER_LINE)
                 if not data.endswith(b"\n"):

@@ -122,7 +122,7 @@ class TrapRole:
         return TrapState(
             state="open" if self._open else "silent" if self._sockets else "off",
             since=self._since,
-            reason="" if self._open else self._reason,
+            reason="" if self._open or not self._sockets else self._reason,
             connections=self._holding.count,
             waiting=self.catch.waiting,
         )

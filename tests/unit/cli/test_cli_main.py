@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -97,6 +98,29 @@ def test_the_unexpected_is_one_line_and_a_traceback_only_when_asked_for(tideover
         run(["status"])
 
 
+def test_trouble_can_not_steer_the_terminal(tideover, daemon):
+    code, _, err = tideover("queue", "show", "\x1b[2J\x9b31m")
+    assert code == 1
+    assert err == "tideover: no message \\x1b[2J\\x9b31m is in the queue\n"
+
+
+def test_who_may_not_read_the_log_does_not_hear_that_it_is_empty(tideover, monkeypatch):
+    def denied(self):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "iterdir", denied)
+    code, out, err = tideover("explain", "1JMBY3KA80")
+    assert (code, out) == (3, "")
+    assert "no right to read" in err
+    assert "knows nothing" not in err
+
+
+def test_a_log_that_never_was_knows_nothing(tideover):
+    code, _, err = tideover("explain", "1JMBY3KA80")
+    assert code == 1
+    assert "knows nothing of 1JMBY3KA80" in err
+
+
 def test_a_reader_who_has_enough_is_no_trouble():
     command = f"{sys.executable} -m tideover config example | head -n 1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=30)
@@ -111,6 +135,12 @@ def test_a_reader_who_has_enough_while_lines_come_is_no_trouble(config_file):
     ) as verb:
         verb.stdout.close()
         assert (verb.stderr.read(), verb.wait(30)) == (b"", 0)
+
+
+def test_a_caller_who_closed_the_output_is_no_trouble():
+    command = f"{sys.executable} -m tideover config example >&-"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_starting_imports_nothing_heavy():

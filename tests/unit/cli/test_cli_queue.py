@@ -184,6 +184,28 @@ def test_show_prints_the_octets_of_the_message(config_file, daemon: FakeDaemon, 
     assert capfdbinary.readouterr().out == trace + b"Subject: x\r\n"
 
 
+def test_show_can_not_steer_the_terminal(tideover, daemon: FakeDaemon, monkeypatch):
+    body = b"Subject: \x1b]0;x\x07\r\n\ty\r\n\r\n\xc2\x9b2J \xff \xc3\xbc\r\n"
+    queue_id = daemon.queue("alice@example.com", body=body)
+    with monkeypatch.context() as terminal:
+        terminal.setattr("tideover.cli.queue_show._on_terminal", lambda: True)
+        _, out, _ = tideover("queue", "show", queue_id, "--body")
+    shown = "Subject: \\x1b]0;x\\x07\n\ty\n\n\\x9b2J \\xff \u00fc\n"
+    assert out == "Received: from client.example.net\n" + shown
+
+
+def test_json_can_not_steer_the_terminal(tideover, daemon: FakeDaemon):
+    sender = '"\x9b31m"\u202e@example.net'
+    queue_id = daemon.queue("alice@example.com", sender=sender)
+    for verb in (("list",), ("show", queue_id)):
+        _, out, _ = tideover("queue", *verb, "--json")
+        assert "\\u009b31m" in out
+        assert "\\u202e" in out
+        assert all(c.isprintable() or c == "\n" for c in out)
+        found = json.loads(out)
+        assert sender in (found[0] if verb == ("list",) else found)["sender"]
+
+
 def test_show_of_an_unknown_id(tideover, daemon: FakeDaemon):
     code, _, err = tideover("queue", "show", "nothere")
     assert (code, err) == (1, "tideover: no message nothere is in the queue\n")

@@ -286,6 +286,18 @@ def test_the_client_does_not_wait_for_ever(tmp_path):
         list(client.ask(Status()))
 
 
+def test_who_was_refused_before_it_spoke_hears_why(tmp_path):
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(tmp_path / "control.sock"))
+    listener.listen()
+    with listener, ControlClient(tmp_path) as client:
+        connection, _ = listener.accept()
+        connection.sendall(encode_line(Failure("busy", "too many tools are connected")))
+        connection.close()
+        with pytest.raises(RefusedError, match="too many tools"):
+            list(client.ask(Status()))
+
+
 def test_too_many_ids_are_refused_before_they_are_sent(fake, tmp_path):
     ids = tuple(f"{n:020}" for n in range(5000))
     with (
