@@ -162,13 +162,17 @@ def _open_to_read(path: Path) -> sqlite3.Connection:
 
 def _open(path: Path) -> sqlite3.Connection:
     database = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
-    database.execute("PRAGMA journal_mode = WAL")
-    database.execute("PRAGMA synchronous = NORMAL")
-    database.execute("PRAGMA secure_delete = ON")  # what is forgotten is names of people
-    if database.execute("PRAGMA user_version").fetchone()[0] not in (0, _VERSION):
-        database.execute("DROP TABLE IF EXISTS copy")
-    database.execute(f"PRAGMA user_version = {_VERSION}")
-    database.execute(_TABLE)
+    try:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = NORMAL")
+        database.execute("PRAGMA secure_delete = ON")  # what is forgotten is names of people
+        if database.execute("PRAGMA user_version").fetchone()[0] not in (0, _VERSION):
+            database.execute("DROP TABLE IF EXISTS copy")
+        database.execute(f"PRAGMA user_version = {_VERSION}")
+        database.execute(_TABLE)
+    except sqlite3.Error:
+        database.close()
+        raise
     return database
 
 

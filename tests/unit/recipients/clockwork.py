@@ -1,6 +1,7 @@
 """A source that does what a test says, and a clock that a test moves."""
 
 import asyncio
+from weakref import finalize
 
 from tideover.config.model import Source
 from tideover.recipients.copies import Copies
@@ -61,7 +62,9 @@ class Bench:
         self.events = []
         self.changed = []
         self.loader = loader or FakeLoader()
-        self.taking = Taking(Copies(directory), self.events.append, self.changed.append)
+        copies = Copies(directory)
+        finalize(self, copies.close)
+        self.taking = Taking(copies, self.events.append, self.changed.append)
         self.refresher = Refresher(self.taking, self.clock)
         self.source = LoadedSource("fake:", D, self.loader, Source(**settings), refresh)
 

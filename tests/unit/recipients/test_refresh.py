@@ -226,7 +226,9 @@ def test_copies_hold_all_that_a_list_can(tmp_path):
     copies = Copies(tmp_path)
     copies.put("s", "1", {D: full, ANY_DOMAIN: names("bare")}, 5.0)
     copies.close()
-    load, at = Copies(tmp_path).get("s")
+    again = Copies(tmp_path)
+    load, at = again.get("s")
+    again.close()
     assert at == 5.0
     assert set(load.lists) == {D, ANY_DOMAIN}
     for key in ("user", "trap", "wörld", "sales-x", "nobody"):
@@ -246,6 +248,7 @@ def test_damaged_copies_are_put_aside(tmp_path, damage):
     assert again.get("s") is None
     again.put("s", None, {D: names("a")}, 5.0)
     assert again.get("s") is not None
+    again.close()
 
 
 def test_a_client_waits_for_a_list_that_is_read_for_the_first_time():

@@ -1,6 +1,7 @@
 """What becomes of a load beside its list: copies over restarts, doubts of one domain of many."""
 
 import os
+from weakref import finalize
 
 import pytest
 from clockwork import Bench, Clock, D, asyncio, names
@@ -24,7 +25,9 @@ class FileBench:
         self.path = place / "list"
         self.clock = Clock()
         self.events = []
-        taking = Taking(Copies(place / "data"), self.events.append, lambda _: None)
+        copies = Copies(place / "data")
+        finalize(self, copies.close)
+        taking = Taking(copies, self.events.append, lambda _: None)
         (place / "data").mkdir(exist_ok=True)
         self.watch = FileWatch(taking, self.clock)
         name = f"file:{self.path}"

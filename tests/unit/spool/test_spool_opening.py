@@ -382,11 +382,12 @@ def tear(path, table, pages=1):
 
 
 def has_dbstat():
-    try:
-        sqlite3.connect(":memory:").execute("SELECT * FROM dbstat")
-    except sqlite3.OperationalError:
-        return False
-    return True
+    with closing(sqlite3.connect(":memory:")) as conn:
+        try:
+            conn.execute("SELECT * FROM dbstat")
+        except sqlite3.OperationalError:
+            return False
+        return True
 
 
 @pytest.mark.skipif(not has_dbstat(), reason="this SQLite can't tell which page is whose")

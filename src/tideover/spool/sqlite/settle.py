@@ -137,10 +137,10 @@ def _may_apply(settlement: Settlement, open_ones: list[Change], known: dict[int,
 
 def _settle(tx: Transaction, settlements: dict[int, Settlement], now: float) -> Sequence[int]:
     """Apply at most one settlement a message. Returns the messages whose settlement was skipped."""
-    ids_json = ENCODE(list(settlements)).decode()
+    ids = {"ids_json": ENCODE(list(settlements)).decode()}
     states: dict[int, dict[int, State]] = {}
     sizes: dict[int, int] = {}
-    for number, index, state, size in _decode_states(str(tx.value(_STATES, (ids_json,)))):
+    for number, index, state, size in _decode_states(str(tx.value(_STATES, ids))):
         states.setdefault(number, {})[index] = state
         sizes[number] = size
     done = _Round(states)
@@ -169,9 +169,9 @@ def _insert_report(tx: Transaction, settlement: Settlement) -> None:
 
 def remove_messages(tx: Transaction, sizes: dict[int, int]) -> None:
     """Delete messages with all that belongs to them. `sizes`: number → octets of the body."""
-    ids_json = ENCODE(list(sizes)).decode()
-    tx.execute(_DELETE_RECIPIENTS, (ids_json,))
-    tx.execute(_DELETE_MESSAGES, (ids_json,))
+    ids = {"ids_json": ENCODE(list(sizes)).decode()}
+    tx.execute(_DELETE_RECIPIENTS, ids)
+    tx.execute(_DELETE_MESSAGES, ids)
     chunk_ids: list[int] = []
     for number, size in sizes.items():
         if (count := chunk_count(size)) <= _FEW_CHUNKS:
@@ -180,4 +180,4 @@ def remove_messages(tx: Transaction, sizes: dict[int, int]) -> None:
         else:
             delete_chunks_of(tx, number)
     if chunk_ids:
-        tx.execute(_DELETE_CHUNKS, (ENCODE(chunk_ids).decode(),))
+        tx.execute(_DELETE_CHUNKS, {"ids_json": ENCODE(chunk_ids).decode()})
