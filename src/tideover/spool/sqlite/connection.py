@@ -30,7 +30,7 @@ def connect_writer(path: Path) -> sqlite3.Connection:
     """The connection that writes and checkpoints: there must be only one at a time.
 
     Raises:
-        sqlite3.Error: it can't be opened.
+        sqlite3.Error, UnicodeDecodeError: it can't be opened.
     """
     conn = sqlite3.connect(
         path,
@@ -54,7 +54,7 @@ def connect_writer(path: Path) -> sqlite3.Connection:
             "cell_size_check = ON",
         ):
             conn.execute(f"PRAGMA {setting}").fetchall()
-    except sqlite3.Error:
+    except BaseException:  # a UnicodeDecodeError, too, where SQLite quotes a damaged schema
         conn.close()
         raise
     return conn
@@ -64,7 +64,7 @@ def connect_reader(path: Path) -> sqlite3.Connection:
     """A connection that only reads.
 
     Raises:
-        sqlite3.Error: it can't be opened.
+        sqlite3.Error, UnicodeDecodeError: it can't be opened.
     """
     conn = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode=ro",
@@ -77,7 +77,7 @@ def connect_reader(path: Path) -> sqlite3.Connection:
     try:
         for setting in (f"cache_size = -{_READER_CACHE_KIB}", "trusted_schema = OFF"):
             conn.execute(f"PRAGMA {setting}").fetchall()
-    except sqlite3.Error:
+    except BaseException:  # a UnicodeDecodeError, too, where SQLite quotes a damaged schema
         conn.close()
         raise
     return conn
