@@ -359,10 +359,9 @@ class Daemon:
                 domains=len(self.config.domains),
             )
         )
-        if sys.stdout is not None:  # else the descriptor may be anything by now
-            line = f"tideover {__version__} ready on {', '.join(listen)}\n"
-            with suppress(OSError):  # a full disk, or nobody who reads: mail is served all the same
-                os.write(sys.stdout.fileno(), line.encode())
+        line = f"tideover {__version__} ready on {', '.join(listen)}\n"
+        with suppress(OSError):  # a full disk, or nobody who reads: mail is served all the same
+            os.write(sys.stdout.fileno(), line.encode())
 
     async def _look_after(self) -> None:
         """Once a second: free space, and whether the certificate has changed."""

@@ -2,6 +2,7 @@
 
 import asyncio
 
+import pytest
 from inbound_rig import scenario, with_smtp
 from test_inbound_passing import gated
 
@@ -18,44 +19,37 @@ async def to_recipient(client):
         assert (await client.say(line)).startswith(b"250")
 
 
+@pytest.fixture
 def hurried(monkeypatch):
     """The rate is asked for after 0.4 s, and looked at each 25 ms."""
     monkeypatch.setattr(patience, "RATE_GRACE", 0.4)
     monkeypatch.setattr(connection_module, "RATE_GRACE", 0.05)
 
 
-def test_a_chunk_that_comes_in_one_piece_with_its_command_counts(tmp_path, monkeypatch):
-    hurried(monkeypatch)
-
-    @scenario
-    @with_smtp(min_data_rate=1000)
-    async def run(server):
-        c = await server.client()
-        await to_recipient(c)
-        for _ in range(60):
-            assert (await c.say(b"BDAT 1000\r\n" + CHUNK)).startswith(b"250")
-            await asyncio.sleep(0.01)
-        c.writer.write(b"BDAT 1000 LAST\r\n" + CHUNK[:1])
-        await asyncio.sleep(0.1)  # long enough for a look
-        assert (await c.say(CHUNK[1:])).startswith(b"250 2.0.0 Queued")
-
-    run(tmp_path)
+@pytest.mark.usefixtures("hurried")
+@scenario
+@with_smtp(min_data_rate=1000)
+async def test_a_chunk_that_comes_in_one_piece_with_its_command_counts(server):
+    c = await server.client()
+    await to_recipient(c)
+    for _ in range(60):
+        assert (await c.say(b"BDAT 1000\r\n" + CHUNK)).startswith(b"250")
+        await asyncio.sleep(0.01)
+    c.writer.write(b"BDAT 1000 LAST\r\n" + CHUNK[:1])
+    await asyncio.sleep(0.1)  # long enough for a look
+    assert (await c.say(CHUNK[1:])).startswith(b"250 2.0.0 Queued")
 
 
-def test_a_slot_cannot_be_held_by_empty_chunks(tmp_path, monkeypatch):
-    hurried(monkeypatch)
-
-    @scenario
-    @with_smtp(min_data_rate=1000)
-    async def run(server):
-        c = await server.client()
-        await to_recipient(c)
-        async with asyncio.timeout(5):
-            while (answer := await c.say(b"BDAT 0\r\n")).startswith(b"250"):
-                await asyncio.sleep(0.05)
-        assert answer.startswith(b"421 4.4.2")
-
-    run(tmp_path)
+@pytest.mark.usefixtures("hurried")
+@scenario
+@with_smtp(min_data_rate=1000)
+async def test_a_slot_cannot_be_held_by_empty_chunks(server):
+    c = await server.client()
+    await to_recipient(c)
+    async with asyncio.timeout(5):
+        while (answer := await c.say(b"BDAT 0\r\n")).startswith(b"250"):
+            await asyncio.sleep(0.05)
+    assert answer.startswith(b"421 4.4.2")
 
 
 @scenario
@@ -71,24 +65,20 @@ async def test_a_refused_chunk_may_take_its_time(server):
     assert (await c.say(b"x")).startswith(b"552 5.3.4")
 
 
-def test_a_refused_chunk_that_comes_too_slowly_is_cut_off(tmp_path, monkeypatch):
-    hurried(monkeypatch)
-
-    @scenario
-    @with_smtp(min_data_rate=1000)
-    async def run(server):
-        c = await server.client()
-        await c.say(b"EHLO c.example\r\n")
-        await asyncio.sleep(0.5)  # time before it does not count
-        c.writer.write(b"BDAT 1000 LAST\r\n")
-        async with asyncio.timeout(5):
-            while server.listeners.open:
-                c.writer.write(b"x")
-                await asyncio.sleep(0.01)
-        # an octet that comes after the end is answered by RST, which may overtake our last words
-        assert server.events[-1].reason == "too-slow"
-
-    run(tmp_path)
+@pytest.mark.usefixtures("hurried")
+@scenario
+@with_smtp(min_data_rate=1000)
+async def test_a_refused_chunk_that_comes_too_slowly_is_cut_off(server):
+    c = await server.client()
+    await c.say(b"EHLO c.example\r\n")
+    await asyncio.sleep(0.5)  # time before it does not count
+    c.writer.write(b"BDAT 1000 LAST\r\n")
+    async with asyncio.timeout(5):
+        while server.listeners.open:
+            c.writer.write(b"x")
+            await asyncio.sleep(0.01)
+    # an octet that comes after the end is answered by RST, which may overtake our last words
+    assert server.events[-1].reason == "too-slow"
 
 
 @scenario

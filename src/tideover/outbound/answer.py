@@ -13,8 +13,10 @@ from tideover.smtp.replies import MAX_TEXT, Reply
 MAX_LINES: Final = 10
 """Lines of a reply that are handed on."""
 
-_OUR_FAULT: Final = frozenset((500, 502, 503, 530))
-"""Command unknown, not implemented, out of order, TLS or a password wanted: between it and us."""
+QUARRELS: Final = frozenset((500, 502, 503))
+"""Command unknown, not implemented, out of order: between it and us."""
+_OUR_FAULT: Final = QUARRELS | {530}
+"""And TLS or a password wanted."""
 
 
 def is_verdict(

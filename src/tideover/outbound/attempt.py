@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from tideover.dns.client_names import UNKNOWN, ClientNames, LookUp
 from tideover.message.envelope import Client
+from tideover.outbound.answer import QUARRELS
 from tideover.outbound.connection import Connection, ConnectionFailed
 from tideover.outbound.outcome import Deferred, Delivered, Outcome, Refused, Unknown
 from tideover.smtp.capabilities import Capabilities
@@ -28,9 +29,6 @@ NAMES: Final = 0.5
 """Seconds to wait for what DNS calls a client: the first message goes home within 2 s of the
 primary's return, also when DNS is dead, and those of clients with a dead DNS hold up no others.
 """
-
-_QUARRELS: Final = frozenset((500, 502, 503))
-"""Command unknown, not implemented, out of order."""
 
 Outcomes = list[tuple[int, Outcome]]
 """Index of the recipient in the envelope, and what became of it."""
@@ -205,7 +203,7 @@ def _is_quarrel(declined: Declined) -> bool:
     """
     reply = declined.reply
     return (
-        reply.code in _QUARRELS
+        reply.code in QUARRELS
         and declined.command is not Command.BODY
         and (reply.enhanced or "5.5.").startswith("5.5.")
     )

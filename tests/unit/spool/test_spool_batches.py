@@ -4,7 +4,7 @@ import asyncio
 import gc
 import sqlite3
 import time
-from contextlib import closing
+from contextlib import asynccontextmanager, closing
 
 import pytest
 
@@ -13,6 +13,15 @@ from tideover.spool.interface import CHUNK, SpoolFull
 from tideover.spool.sqlite import open_spool
 from tideover.spool.sqlite.accept import Accept, Discard, Stage
 from tideover.spool.sqlite.rows import MAX_CHUNKS
+
+
+@asynccontextmanager
+async def opened(path):
+    spool = await open_spool(path, sink=lambda _event: None)
+    try:
+        yield spool
+    finally:
+        await spool.close()
 
 
 def message(queue_id, recipients):
@@ -44,8 +53,7 @@ def test_both_ways_in_store_the_same(tmp_path, monkeypatch, recipients, size, si
     body = b"x" * size
 
     async def main():
-        spool = await open_spool(tmp_path / "spool.sqlite", sink=lambda _event: None)
-        try:
+        async with opened(tmp_path / "spool.sqlite") as spool:
             ids = [spool.new_id(time.time()) for _ in range(5)]
             intakes = [spool.open(queue_id) for queue_id in ids]
             for intake in intakes:
@@ -66,8 +74,6 @@ def test_both_ways_in_store_the_same(tmp_path, monkeypatch, recipients, size, si
                 assert b"".join([piece async for piece in spool.read(queue_id)]) == body
             (count,) = await spool.counts()
             assert count.queued == 5 * recipients
-        finally:
-            await spool.close()
 
     asyncio.run(main())
     assert any(found is not None for found in taken) is single
@@ -88,15 +94,12 @@ def first_chunk_fails(monkeypatch):
 
 def test_I6_a_message_is_refused_when_a_chunk_on_its_way_was(tmp_path, first_chunk_fails):
     async def main():
-        spool = await open_spool(tmp_path / "spool.sqlite", sink=lambda _event: None)
-        try:
+        async with opened(tmp_path / "spool.sqlite") as spool:
             intake = spool.open(queue_id := spool.new_id(time.time()))
             assert intake.write(b"x" * (CHUNK + 1)) is None  # nobody waits for this chunk
             with pytest.raises(SpoolFull):
                 await intake.commit(message(queue_id, 1))
             assert await spool.show(queue_id) is None
-        finally:
-            await spool.close()
 
     asyncio.run(main())
 
@@ -105,14 +108,11 @@ def test_I6_an_aborted_body_leaves_no_chunk_whichever_of_them_failed(tmp_path, f
     path = tmp_path / "spool.sqlite"
 
     async def main():
-        spool = await open_spool(path, sink=lambda _event: None)
-        try:
+        async with opened(path) as spool:
             intake = spool.open(spool.new_id(time.time()))
             with pytest.raises(SpoolFull):
                 await intake.write(b"x" * (3 * CHUNK))
             intake.abort()
-        finally:
-            await spool.close()
 
     asyncio.run(main())
     with closing(sqlite3.connect(path)) as conn:
@@ -134,15 +134,12 @@ def test_I6_what_a_full_disk_kept_of_an_aborted_body_goes_later(tmp_path, monkey
     monkeypatch.setattr("tideover.spool.sqlite.accept._DISCARD_AGAIN", 0.01)
 
     async def main():
-        spool = await open_spool(path, sink=lambda _event: None)
-        try:
+        async with opened(path) as spool:
             intake = spool.open(spool.new_id(time.time()))
             await intake.write(b"x" * (3 * CHUNK))
             intake.abort()
             while rows():
                 await asyncio.sleep(0.01)
-        finally:
-            await spool.close()
 
     def rows():
         with closing(sqlite3.connect(path)) as conn:
@@ -161,14 +158,11 @@ def test_chunks_that_fail_unwaited_for_are_no_noise(tmp_path, monkeypatch, caplo
     monkeypatch.setattr(Stage, "apply", classmethod(apply))
 
     async def main():
-        spool = await open_spool(tmp_path / "spool.sqlite", sink=lambda _event: None)
-        try:
+        async with opened(tmp_path / "spool.sqlite") as spool:
             intake = spool.open(spool.new_id(time.time()))
             with pytest.raises(SpoolFull):
                 await intake.write(b"x" * (3 * CHUNK))
             intake.abort()
-        finally:
-            await spool.close()
 
     asyncio.run(main())
     gc.collect()

@@ -426,7 +426,7 @@ def test_I3_a_torn_database_is_set_aside_and_read_out(path, table):
     ("broken", "calls"),
     [
         ("tideover.spool.sqlite.salvage._copy", 250),
-        *(("tideover.spool.sqlite.salvage._sync", call) for call in (1, 2, 3)),
+        *(("tideover.spool.sqlite.salvage.sync_directory", call) for call in (1, 2, 3)),
         *(("pathlib.Path.rename", call) for call in (1, 2, 3, 4)),
     ],
 )

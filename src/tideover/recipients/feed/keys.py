@@ -10,6 +10,7 @@ import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from tideover.durable import sync_directory
 from tideover.recipients.feed.format import FeedError, base64, octets
 from tideover.recipients.feed.hashing import KEY
 
@@ -107,16 +108,3 @@ def _make(path: Path, data: bytes) -> None:
         sync_directory(path.parent)
     except OSError as error:
         raise FeedError(f"{path}: can't be made: {error.strerror or error}") from None
-
-
-def sync_directory(directory: Path) -> None:
-    """Make names in a directory durable.
-
-    Raises:
-        OSError: they may not be.
-    """
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

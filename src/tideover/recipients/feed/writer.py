@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct, ValidationError, convert, structs
 
+from tideover.durable import sync_directory
 from tideover.recipients.answer import spoken
 from tideover.recipients.feed.format import (
     Cost,
@@ -33,7 +34,7 @@ from tideover.recipients.feed.format import (
     header_lines,
 )
 from tideover.recipients.feed.hashing import KEY, SALT, AddressHash, fast, key_id, slow
-from tideover.recipients.feed.keys import public_text, sync_directory
+from tideover.recipients.feed.keys import public_text
 from tideover.recipients.feed.reader import open_feed, read_header
 from tideover.recipients.feed.slow import SlowHash
 from tideover.recipients.interface import Confidence, Terms

@@ -26,6 +26,7 @@ from msgspec import structs
 
 from tideover.config.model import Domain, Source
 from tideover.config.values import source_rest
+from tideover.durable import sync_directory
 from tideover.recipients.feed import keys
 from tideover.recipients.feed.format import FeedError
 from tideover.recipients.feed.reader import Feed, open_feed
@@ -254,7 +255,7 @@ class FeedLoader:
         with part.open("rb") as file:
             os.fsync(file.fileno())
         part.replace(self._offer)
-        keys.sync_directory(self._store)
+        sync_directory(self._store)
         self._offered = structs.replace(load, copy=self._offer)
         return self._offered
 
@@ -293,7 +294,7 @@ class FeedLoader:
         if self._offered is None or _feed(load) is not _feed(self._offered):
             raise SourceError("a newer feed has come meanwhile")
         self._offer.replace(self._good)
-        keys.sync_directory(self._good.parent)
+        sync_directory(self._good.parent)
         self._current = structs.replace(self._offered, copy=self._good)
         self._offered = None
 

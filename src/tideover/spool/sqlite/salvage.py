@@ -11,13 +11,13 @@ is counted as lost to the queue; of a file without a readable schema nothing can
 states come from the old file, so nothing is delivered twice on this account.
 """
 
-import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Final
 
+from tideover.durable import sync_directory
 from tideover.events.clock import now
 from tideover.events.records import SpoolSalvaged
 from tideover.spool.sqlite.accept import insert_rows
@@ -61,7 +61,7 @@ def salvage(path: Path, damage: str) -> SpoolSalvaged:
     except BaseException:
         _drop_copies(path)  # it may be what fills the disk
         raise
-    _sync(path.parent)
+    sync_directory(path.parent)
     path.rename(aside)  # from here on the copy counts
     finish(path)
     return told
@@ -80,9 +80,9 @@ def finish(path: Path) -> None:
         for suffix in ("-wal", "-shm"):  # the WAL belongs to its database by name
             with suppress(FileNotFoundError):
                 path.with_name(path.name + suffix).rename(path.with_name(aside + suffix))
-        _sync(path.parent)
+        sync_directory(path.parent)
         copy.rename(path)
-        _sync(path.parent)
+        sync_directory(path.parent)
         return
 
 
@@ -139,15 +139,6 @@ def _drop_copies(path: Path) -> None:
     for kind in (_COPYING, _COPIED):
         for left in path.parent.glob(f"{path.name}.damaged-*{kind}*"):
             left.unlink(missing_ok=True)
-
-
-def _sync(directory: Path) -> None:
-    """Make renames durable, in their order."""
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _numbers(old: sqlite3.Connection) -> set[int]:
